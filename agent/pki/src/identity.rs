@@ -1,0 +1,90 @@
+//! Key, chain and roots that fit together: what a workload is.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use rustls::{crypto::aws_lc_rs, server::WebPkiClientVerifier};
+use rustls_pki_types::UnixTime;
+
+use crate::{Bundle, Chain, Error, PrivateKey, SpiffeId};
+
+/// A workload's proof of who it is, and whom it believes.
+#[derive(Debug)]
+pub struct Identity {
+    /// Fits the leaf of `chain`.
+    pub key: PrivateKey,
+    /// Leads to one of `roots`.
+    pub chain: Chain,
+    /// Whom to trust.
+    pub roots: Bundle,
+    id: SpiffeId,
+}
+
+impl Identity {
+    /// Puts an identity together: the key fits the leaf, the leaf names one workload, and every
+    /// signature up to a root holds.
+    pub fn new(key: PrivateKey, chain: Chain, roots: Bundle) -> Result<Self, Error> {
+        if key.public() != chain.public_key() {
+            return Err(Error::KeyMismatch);
+        }
+        let id = chain.spiffe_id()?;
+        verify(&chain, &roots)?;
+        Ok(Self { key, chain, roots, id })
+    }
+
+    /// The workload's name.
+    pub fn spiffe_id(&self) -> &SpiffeId {
+        &self.id
+    }
+
+    /// When the leaf becomes valid.
+    pub fn not_before(&self) -> SystemTime {
+        self.chain.not_before()
+    }
+
+    /// The last second in which the leaf is valid.
+    pub fn not_after(&self) -> SystemTime {
+        self.chain.not_after()
+    }
+
+    /// Whether the leaf is valid at `now`.
+    pub fn valid_at(&self, now: SystemTime) -> bool {
+        self.chain.valid_at(now)
+    }
+}
+
+/// Verifies as a peer will, at a moment in which all of the chain is valid.
+///
+/// There is no clock here, and the verifier wants a time. If there is a moment at which a path
+/// of certificates is valid, then the latest start among them is one, so those starts that lie
+/// within the leaf's window are all that have to be tried.
+fn verify(chain: &Chain, roots: &Bundle) -> Result<(), Error> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots.anchors()), provider)
+        .build()
+        .map_err(|source| Error::Verifier { source: source.into() })?;
+
+    let (leaf, issuers) = (chain.leaf_der(), chain.ders().get(1..).unwrap_or_default());
+    let at = |start: SystemTime| {
+        let since = start.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        verifier.verify_client_cert(leaf, issuers, UnixTime::since_unix_epoch(since))
+    };
+    let mut starts: Vec<_> = chain
+        .starts()
+        .iter()
+        .copied()
+        .filter(|start| chain.not_before() < *start && *start <= chain.not_after())
+        .collect();
+    starts.sort_unstable_by(|one, other| other.cmp(one));
+    starts.dedup();
+    if starts.into_iter().any(|start| at(start).is_ok()) {
+        return Ok(());
+    }
+    let roots = roots.len();
+    at(chain.not_before()).map(drop).map_err(|source| Error::Untrusted { roots, source })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,26 @@
+//! Long-running parts of a daemon: tasks, gates, backoff, notification. No word about meshes.
+//!
+//! Nothing here reads the environment, exits the process or keeps a global; the caller decides
+//! what is run, who may connect and where the service manager listens.
+
+pub mod notify;
+pub mod signal;
+pub mod uds;
+
+mod backoff;
+mod chain;
+mod error;
+mod readiness;
+mod tasks;
+mod throttle;
+
+pub use backoff::Backoff;
+pub use chain::Chain;
+pub use error::Error;
+pub use notify::Notifier;
+pub use readiness::{Gate, Gates};
+pub use tasks::{Stopped, Tasks};
+pub use throttle::Throttle;
+
+/// Any error, owned: what a task ends with.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

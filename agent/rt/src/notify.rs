@@ -1,0 +1,126 @@
+//! What the service manager is told: `READY=1`, `STATUS=`, `WATCHDOG=1` over a datagram socket.
+//!
+//! See sd_notify(3). A notification that cannot be sent is a debug line and no more: the manager
+//! draws its own conclusions from silence, and a daemon that dies of its own status text helps
+//! nobody. The environment is the caller's to read.
+
+use std::{
+    ffi::OsString,
+    io,
+    os::{
+        linux::net::SocketAddrExt,
+        unix::{
+            ffi::OsStrExt,
+            net::{SocketAddr, UnixDatagram},
+        },
+    },
+    time::Duration,
+};
+
+use nix::time::{ClockId, clock_gettime};
+use tracing::debug;
+
+pub use crate::Error;
+
+/// The line to the service manager, if there is one.
+#[derive(Debug)]
+pub struct Notifier {
+    manager: Option<Manager>,
+    watchdog: Option<Duration>,
+}
+
+#[derive(Debug)]
+struct Manager {
+    socket: UnixDatagram,
+    address: SocketAddr,
+}
+
+impl Notifier {
+    /// `socket` is `$NOTIFY_SOCKET` (a path or `@abstract`), `watchdog` the time after which the
+    /// manager gives up on a silent process. Without a socket every notification is a no-op.
+    pub fn new(socket: Option<OsString>, watchdog: Option<Duration>) -> Result<Self, Error> {
+        let manager = match socket {
+            Some(socket) if !socket.is_empty() => Some(Manager::new(socket)?),
+            _ => None,
+        };
+        // Nobody listens without a socket, and a zero means "no watchdog" to systemd.
+        let watchdog = watchdog.filter(|limit| manager.is_some() && !limit.is_zero());
+        Ok(Self { manager, watchdog })
+    }
+
+    /// Start-up, or a reload, is complete.
+    pub fn ready(&self) {
+        self.send("READY=1");
+    }
+
+    /// Says in a few words what the process is up to; one line, cut if long.
+    pub fn status(&self, text: &str) {
+        self.send(&format!("STATUS={}", one_line(text)));
+    }
+
+    /// A reload begins; [`Self::ready`] ends it.
+    pub fn reloading(&self) {
+        // Required by Type=notify-reload, ignored otherwise.
+        match clock_gettime(ClockId::CLOCK_MONOTONIC) {
+            Ok(now) => {
+                let now = Duration::from(now).as_micros();
+                self.send(&format!("RELOADING=1\nMONOTONIC_USEC={now}"));
+            }
+            Err(_) => self.send("RELOADING=1"),
+        }
+    }
+
+    /// The process is about to stop.
+    pub fn stopping(&self) {
+        self.send("STOPPING=1");
+    }
+
+    /// How often to [`Self::feed`] the watchdog, if there is one: half its limit, so that one
+    /// late feed is not the end.
+    pub fn watchdog(&self) -> Option<Duration> {
+        self.watchdog.map(|limit| limit / 2)
+    }
+
+    /// Tells the watchdog that the process is alive.
+    pub fn feed(&self) {
+        self.send("WATCHDOG=1");
+    }
+
+    fn send(&self, state: &str) {
+        let Some(Manager { socket, address }) = &self.manager else { return };
+        if let Err(error) = socket.send_to_addr(state.as_bytes(), address) {
+            debug!(%error, state, "service manager not notified");
+        }
+    }
+}
+
+impl Manager {
+    fn new(socket: OsString) -> Result<Self, Error> {
+        let named = match socket.as_bytes() {
+            [b'@', name @ ..] if !name.is_empty() => SocketAddr::from_abstract_name(name),
+            [b'/', ..] => SocketAddr::from_pathname(&socket),
+            _ => return Err(Error::NotifyAddress { socket }),
+        };
+        // Bound to the address at each send, not connected: the manager may come back with a new
+        // socket under the old name.
+        let open = |address| -> io::Result<Self> {
+            let socket = UnixDatagram::unbound()?;
+            socket.set_nonblocking(true)?;
+            Ok(Self { socket, address })
+        };
+        named.and_then(open).map_err(|source| Error::NotifySocket { socket, source })
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.trim()
+        .chars()
+        .map(|symbol| if symbol.is_control() { ' ' } else { symbol })
+        .take(STATUS_LIMIT)
+        .collect()
+}
+
+const STATUS_LIMIT: usize = 256;
+
+#[cfg(test)]
+mod tests;

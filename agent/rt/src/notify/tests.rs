@@ -1,0 +1,144 @@
+//! A manager on a socket of its own reads what it is told.
+
+use std::{fs, path::PathBuf};
+
+use tempfile::TempDir;
+
+use super::*;
+
+struct Fake {
+    _directory: TempDir,
+    path: PathBuf,
+    socket: UnixDatagram,
+}
+
+impl Fake {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("notify");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        Self { _directory: directory, path, socket }
+    }
+
+    fn notifier(&self, watchdog: Option<Duration>) -> Notifier {
+        Notifier::new(Some(self.path.clone().into()), watchdog).unwrap()
+    }
+
+    fn told(&self) -> String {
+        told(&self.socket)
+    }
+}
+
+fn told(socket: &UnixDatagram) -> String {
+    // What was sent is in the queue already: nothing to wait for.
+    socket.set_nonblocking(true).unwrap();
+    let mut buffer = [0; 4096];
+    let length = socket.recv(&mut buffer).unwrap();
+    String::from_utf8(buffer[..length].to_vec()).unwrap()
+}
+
+#[test]
+fn each_step_is_told_in_the_managers_words() {
+    let manager = Fake::new();
+    let notifier = manager.notifier(Some(Duration::from_secs(30)));
+
+    notifier.ready();
+    assert_eq!(manager.told(), "READY=1");
+    notifier.stopping();
+    assert_eq!(manager.told(), "STOPPING=1");
+    notifier.feed();
+    assert_eq!(manager.told(), "WATCHDOG=1");
+    notifier.status("serving");
+    assert_eq!(manager.told(), "STATUS=serving");
+
+    notifier.reloading();
+    let told = manager.told();
+    let time = told.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").unwrap();
+    assert!(time.parse::<u64>().unwrap() > 0);
+}
+
+#[test]
+fn a_status_is_one_short_line() {
+    let long = "ä".repeat(300);
+    let cut = "ä".repeat(STATUS_LIMIT);
+    let cases = [
+        ("", ""),
+        (" waiting for istiod\n", "waiting for istiod"),
+        ("one\nREADY=1\r\0two", "one READY=1  two"),
+        (long.as_str(), cut.as_str()),
+    ];
+    let manager = Fake::new();
+    let notifier = manager.notifier(None);
+    for (said, heard) in cases {
+        notifier.status(said);
+
+        assert_eq!(manager.told(), format!("STATUS={heard}"));
+    }
+}
+
+#[test]
+fn an_abstract_socket_will_do() {
+    let name = format!("hawser-notify-{}", std::process::id());
+    let address = SocketAddr::from_abstract_name(&name).unwrap();
+    let socket = UnixDatagram::bind_addr(&address).unwrap();
+    let notifier = Notifier::new(Some(format!("@{name}").into()), None).unwrap();
+
+    notifier.ready();
+
+    assert_eq!(told(&socket), "READY=1");
+}
+
+#[test]
+fn without_a_manager_nothing_is_said() {
+    for socket in [None, Some(OsString::new())] {
+        let notifier = Notifier::new(socket, Some(Duration::from_secs(30))).unwrap();
+
+        notifier.ready();
+
+        assert_eq!(notifier.watchdog(), None);
+    }
+}
+
+#[test]
+fn the_watchdog_is_fed_at_half_its_limit() {
+    let manager = Fake::new();
+    let seconds = Duration::from_secs;
+    let cases =
+        [(None, None), (Some(seconds(30)), Some(seconds(15))), (Some(Duration::ZERO), None)];
+    for (limit, interval) in cases {
+        assert_eq!(manager.notifier(limit).watchdog(), interval, "{limit:?}");
+    }
+}
+
+#[test]
+fn addresses_that_systemd_would_not_give_are_refused() {
+    let long = format!("/{}", "x".repeat(200));
+    let cases = [
+        ("run/notify", "expected /path or @name"),
+        ("@", "expected /path or @name"),
+        ("vsock:2:1", "expected /path or @name"),
+        (long.as_str(), "use notification socket /xxx"),
+    ];
+    for (socket, expected) in cases {
+        let error = Notifier::new(Some(socket.into()), None).unwrap_err();
+
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn a_manager_that_is_away_or_asleep_stops_nobody() {
+    let manager = Fake::new();
+    let notifier = manager.notifier(None);
+
+    // Far more than any queue holds, and nobody reads.
+    for _ in 0..10_000 {
+        notifier.feed();
+    }
+    fs::remove_file(&manager.path).unwrap();
+    notifier.feed();
+
+    let back = UnixDatagram::bind(&manager.path).unwrap();
+    notifier.ready();
+    assert_eq!(told(&back), "READY=1");
+}

@@ -1,0 +1,16 @@
+//! Envoy: its bootstrap, its admin interface, its life in foreground mode.
+//!
+//! - [`bootstrap`] says what Envoy starts with, and [`arguments`] how (both pure).
+//! - [`admin`] asks a running Envoy; [`readiness`] judges the answer (pure).
+//! - [`supervise`] keeps one alive where no service manager does, and [`validate`] asks the
+//!   binary whether it would start at all.
+
+pub mod admin;
+pub mod arguments;
+pub mod bootstrap;
+mod error;
+pub mod readiness;
+pub mod supervise;
+pub mod validate;
+
+pub use error::Error;

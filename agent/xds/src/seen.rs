@@ -1,0 +1,154 @@
+//! What the flows of this crate have seen, for status and metrics.
+
+use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
+
+use tokio::sync::watch;
+
+use crate::session::Note;
+
+/// The standing of things, kept by the flows and read by whoever shows it. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Seen(Arc<watch::Sender<Standing>>);
+
+/// How things stand between Envoy, the agent and istiod.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Envoy's streams that are open.
+    pub streams: usize,
+    /// Those of them that istiod has answered on.
+    pub joined: usize,
+    /// What went over them, by type URL.
+    pub types: BTreeMap<String, Exchange>,
+    /// Messages that could not be read; they were passed on.
+    pub unreadable: u64,
+    /// Messages of the agent's own types that were kept from the other side.
+    pub withheld: u64,
+    /// The last time that a stream could not be joined to istiod, or lost it.
+    pub failure: Option<Failure>,
+    /// The agent's own stream for the name table.
+    pub names: Names,
+}
+
+/// What went over Envoy's streams of one type.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Exchange {
+    /// Responses passed to Envoy.
+    pub responses: u64,
+    /// The last of them.
+    pub sent: Option<Version>,
+    /// The last that Envoy has taken.
+    pub accepted: Option<Version>,
+    /// Responses that Envoy has refused.
+    pub rejections: u64,
+    /// The last of them.
+    pub rejected: Option<Rejection>,
+}
+
+/// A version of the resources of a type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// As istiod calls it; delta responses may have none.
+    pub version: String,
+    /// When it passed, or was taken.
+    pub at: SystemTime,
+    /// How many resources came with it.
+    pub resources: usize,
+}
+
+/// A response that Envoy has refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    /// Which one, as far as Envoy has said.
+    pub version: String,
+    /// When.
+    pub at: SystemTime,
+    /// Why, in Envoy's words.
+    pub error: String,
+}
+
+/// Something that went wrong with istiod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// When.
+    pub at: SystemTime,
+    /// What, with its causes.
+    pub error: String,
+}
+
+/// The agent's own stream for the name table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    /// Since when istiod answers on it; none while it does not.
+    pub joined: Option<SystemTime>,
+    /// The table in use: its version, when it came, and the number of its names.
+    pub table: Option<Version>,
+    /// The last table that was refused.
+    pub rejected: Option<Rejection>,
+    /// Why there is no stream, or was none the last time.
+    pub failure: Option<Failure>,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(Standing::default())))
+    }
+}
+
+impl Seen {
+    /// How things stand now.
+    pub fn standing(&self) -> Standing {
+        self.0.borrow().clone()
+    }
+
+    /// Follows the changes.
+    pub fn watch(&self) -> watch::Receiver<Standing> {
+        self.0.subscribe()
+    }
+
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Standing)) {
+        self.0.send_modify(change);
+    }
+
+    pub(crate) fn note(&self, note: Note, at: SystemTime) {
+        self.change(|standing| standing.note(note, at));
+    }
+}
+
+impl Standing {
+    fn note(&mut self, note: Note, at: SystemTime) {
+        match note {
+            Note::Asked { type_url } => {
+                self.exchange(type_url);
+            }
+            Note::Sent { type_url, version, resources } => {
+                if let Some(exchange) = self.exchange(type_url) {
+                    exchange.responses += 1;
+                    exchange.sent = Some(Version { version, at, resources });
+                }
+            }
+            Note::Accepted { type_url, version } => {
+                if let Some(exchange) = self.exchange(type_url) {
+                    let sent = exchange.sent.as_ref().filter(|sent| sent.version == version);
+                    let resources = sent.map_or(0, |sent| sent.resources);
+                    exchange.accepted = Some(Version { version, at, resources });
+                }
+            }
+            Note::Rejected { type_url, version, error } => {
+                if let Some(exchange) = self.exchange(type_url) {
+                    exchange.rejections += 1;
+                    exchange.rejected = Some(Rejection { version, at, error });
+                }
+            }
+            Note::Withheld { .. } => self.withheld += 1,
+            Note::Unreadable => self.unreadable += 1,
+        }
+    }
+
+    /// The exchange of a type; none if there are more types than anybody could have.
+    fn exchange(&mut self, type_url: String) -> Option<&mut Exchange> {
+        let room = self.types.len() < MOST_TYPES || self.types.contains_key(&type_url);
+        room.then(|| self.types.entry(type_url).or_default())
+    }
+}
+
+const MOST_TYPES: usize = 64;

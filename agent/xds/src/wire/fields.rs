@@ -1,0 +1,128 @@
+//! The fields of a protobuf message, one after the other.
+
+/// Bytes that are no protobuf message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a protobuf message")]
+pub struct Malformed;
+
+/// What a field holds, as far as anything here looks at it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Value<'a> {
+    /// A number of any kind.
+    Number,
+    /// Text, bytes or a message.
+    Bytes(&'a [u8]),
+}
+
+impl<'a> Value<'a> {
+    pub(crate) fn bytes(self) -> Result<&'a [u8], Malformed> {
+        match self {
+            Self::Bytes(bytes) => Ok(bytes),
+            Self::Number => Err(Malformed),
+        }
+    }
+
+    pub(crate) fn text(self) -> Result<&'a str, Malformed> {
+        str::from_utf8(self.bytes()?).ok().ok_or(Malformed)
+    }
+}
+
+/// Iterates over the outermost fields; ends at the first that is malformed.
+#[derive(Clone, Debug)]
+pub(crate) struct Fields<'a> {
+    rest: &'a [u8],
+    /// Groups, which protobuf has given up but still allows, are skipped whole.
+    groups: usize,
+}
+
+impl<'a> Fields<'a> {
+    pub(crate) fn new(message: &'a [u8]) -> Self {
+        Self { rest: message, groups: 0 }
+    }
+
+    /// The last field of that number, which is the one that counts.
+    pub(crate) fn last(message: &'a [u8], wanted: u32) -> Result<Option<Value<'a>>, Malformed> {
+        let mut found = None;
+        for field in Self::new(message) {
+            let (number, value) = field?;
+            if number == wanted {
+                found = Some(value);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The next field outside of any group.
+    fn field(&mut self) -> Result<Option<(u32, Value<'a>)>, Malformed> {
+        while !self.rest.is_empty() {
+            let tag = u32::try_from(self.varint()?).ok().ok_or(Malformed)?;
+            let (number, kind) = (tag >> 3, tag & 7);
+            if number == 0 {
+                return Err(Malformed);
+            }
+            let value = match kind {
+                0 => {
+                    self.varint()?;
+                    Value::Number
+                }
+                1 => {
+                    self.take(8)?;
+                    Value::Number
+                }
+                2 => {
+                    let length = usize::try_from(self.varint()?).ok().ok_or(Malformed)?;
+                    Value::Bytes(self.take(length)?)
+                }
+                3 => {
+                    self.groups += 1;
+                    continue;
+                }
+                4 => {
+                    self.groups = self.groups.checked_sub(1).ok_or(Malformed)?;
+                    continue;
+                }
+                5 => {
+                    self.take(4)?;
+                    Value::Number
+                }
+                _ => return Err(Malformed),
+            };
+            if self.groups == 0 {
+                return Ok(Some((number, value)));
+            }
+        }
+        if self.groups == 0 { Ok(None) } else { Err(Malformed) }
+    }
+
+    fn varint(&mut self) -> Result<u64, Malformed> {
+        let mut value = 0_u64;
+        for shift in (0..64).step_by(7) {
+            let (&byte, rest) = self.rest.split_first().ok_or(Malformed)?;
+            self.rest = rest;
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Ok(value);
+            }
+        }
+        Err(Malformed)
+    }
+
+    fn take(&mut self, length: usize) -> Result<&'a [u8], Malformed> {
+        let (taken, rest) = self.rest.split_at_checked(length).ok_or(Malformed)?;
+        self.rest = rest;
+        Ok(taken)
+    }
+}
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = Result<(u32, Value<'a>), Malformed>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let field = self.field();
+        if field.is_err() {
+            self.rest = &[];
+            self.groups = 0;
+        }
+        field.transpose()
+    }
+}

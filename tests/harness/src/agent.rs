@@ -1,0 +1,274 @@
+//! The real agent, started and awaited as systemd does it.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Output, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+use tokio::net::UnixDatagram;
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::wait::{PATIENCE, until};
+
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What the agent has told its service manager.
+#[derive(Debug, Clone, Default)]
+pub struct Notified {
+    /// Whether READY=1 was said.
+    pub ready: bool,
+    /// Whether STOPPING=1 was said.
+    pub stopping: bool,
+    /// Every STATUS text, in order.
+    pub status: Vec<String>,
+    /// How often WATCHDOG=1 was said.
+    pub watchdog: usize,
+}
+
+/// A running `hawser run`; it and what it has started are killed when this is dropped.
+#[derive(Debug)]
+pub struct Agent {
+    root: PathBuf,
+    log: PathBuf,
+    child: Child,
+    pid: Pid,
+    /// Whether nobody is left of its session, so that the number may be another's.
+    gone: bool,
+    notified: watch::Receiver<Notified>,
+    _listener: JoinSet<()>,
+    _socket: TempDir,
+}
+
+impl Agent {
+    /// Starts `hawser run --root ROOT ARGS…` with nothing in its environment but `env`; returns
+    /// on READY=1.
+    ///
+    /// # Errors
+    /// When it ends before, or does not get ready in time; the text has the end of its log.
+    pub async fn start<A: AsRef<OsStr>>(
+        binary: &Path,
+        root: &Path,
+        args: &[A],
+        env: &[(&str, &str)],
+    ) -> Result<Self> {
+        let mut agent = Self::spawn(binary, root, args, env)?;
+        let mut notified = agent.notified.clone();
+        // Cancel safe: both only wait.
+        let outcome = tokio::select! {
+            ready = until("READY=1", &mut notified, |told| told.ready) => ready.map(|_| ()),
+            status = agent.child.wait() => Err(match status {
+                Ok(status) => anyhow!("it ended with {status}"),
+                Err(error) => error.into(),
+            }),
+        };
+        match outcome {
+            Ok(()) => Ok(agent),
+            Err(error) => {
+                Err(error.context(format!("agent not ready; its log:\n{}", agent.tail())))
+            }
+        }
+    }
+
+    /// Starts it and does not wait, for a test of what happens before it is ready.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn spawn<A: AsRef<OsStr>>(
+        binary: &Path,
+        root: &Path,
+        args: &[A],
+        env: &[(&str, &str)],
+    ) -> Result<Self> {
+        // The socket is apart from ROOT, whose path may be too long for one.
+        let socket = tempfile::tempdir().context("make a directory for NOTIFY_SOCKET")?;
+        let path = socket.path().join("notify");
+        let datagrams = UnixDatagram::bind(&path).context("bind NOTIFY_SOCKET")?;
+        let log = root.join("agent.log");
+        let file = File::options().create(true).append(true).open(&log);
+        let file = file.with_context(|| format!("open {}", log.display()))?;
+        // A session of its own: its Envoy is in it too, whatever process group that is given.
+        let mut command = Command::new("setsid");
+        command.arg(binary).arg("run").arg("--root").arg(root).args(args);
+        command.env_clear().env("PATH", PATH).env("NOTIFY_SOCKET", &path);
+        command.envs(env.iter().copied());
+        command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+        command.kill_on_drop(true);
+        let child = command.spawn().with_context(|| format!("start {}", binary.display()))?;
+        let pid = child.id().context("the agent has no pid")?;
+        let pid = Pid::from_raw(i32::try_from(pid)?);
+        let (sender, notified) = watch::channel(Notified::default());
+        let mut listener = JoinSet::new();
+        listener.spawn(listen(datagrams, sender));
+        let root = root.to_owned();
+        Ok(Self {
+            root,
+            log,
+            child,
+            pid,
+            gone: false,
+            notified,
+            _listener: listener,
+            _socket: socket,
+        })
+    }
+
+    /// Its process.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.pid.as_raw()
+    }
+
+    /// The root it was given.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The file with all that it and its Envoy have printed.
+    #[must_use]
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
+    /// What it has told its service manager so far.
+    #[must_use]
+    pub fn notified(&self) -> Notified {
+        self.notified.borrow().clone()
+    }
+
+    /// Waits until it has told something.
+    ///
+    /// # Errors
+    /// After [`PATIENCE`].
+    pub async fn until(&self, what: &str, done: impl FnMut(&Notified) -> bool) -> Result<Notified> {
+        until(what, &mut self.notified.clone(), done).await
+    }
+
+    /// Sends SIGTERM and waits for the end.
+    ///
+    /// # Errors
+    /// When it does not end in time.
+    pub async fn terminate(&mut self) -> Result<ExitStatus> {
+        self.signal(Signal::SIGTERM)?;
+        self.wait_exit(PATIENCE).await
+    }
+
+    /// Sends SIGKILL and waits for the end; its Envoy may live on until this is dropped.
+    ///
+    /// # Errors
+    /// When it does not end in time.
+    pub async fn kill(&mut self) -> Result<ExitStatus> {
+        self.signal(Signal::SIGKILL)?;
+        self.wait_exit(PATIENCE).await
+    }
+
+    /// Sends any signal.
+    ///
+    /// # Errors
+    /// When it has already ended.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        kill(self.pid, signal).with_context(|| format!("send {signal} to the agent"))
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// When it has not ended after `patience`.
+    pub async fn wait_exit(&mut self, patience: Duration) -> Result<ExitStatus> {
+        match timeout(patience, self.child.wait()).await {
+            Ok(status) => {
+                self.gone = session(self.pid).is_empty();
+                status.context("wait for the agent")
+            }
+            Err(_late) => bail!("the agent runs on after {patience:?}; log:\n{}", self.tail()),
+        }
+    }
+
+    /// The end of its log.
+    #[must_use]
+    pub fn tail(&self) -> String {
+        let log = fs::read(&self.log).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        let lines: Vec<_> = log.lines().collect();
+        lines.get(lines.len().saturating_sub(60)..).unwrap_or_default().join("\n")
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        if !self.gone {
+            for pid in session(self.pid) {
+                // It fails when the process has just ended, which is what is wanted.
+                let _gone = kill(pid, Signal::SIGKILL);
+            }
+        }
+    }
+}
+
+/// The processes of a session; those that have ended and wait for their parent are not counted.
+fn session(leader: Pid) -> Vec<Pid> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok);
+    let member = |stat: &str| {
+        // The name before the parenthesis may have any character in it.
+        let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+        let state = fields.next()?;
+        let session: i32 = fields.nth(2)?.parse().ok()?;
+        (session == leader.as_raw() && state != "Z").then_some(())
+    };
+    let pids = processes.filter_map(|process| {
+        let stat = fs::read_to_string(process.path().join("stat")).ok()?;
+        member(&stat)?;
+        process.file_name().to_str()?.parse().ok().map(Pid::from_raw)
+    });
+    pids.collect()
+}
+
+/// Whether a process is there.
+#[must_use]
+pub fn alive(pid: i32) -> bool {
+    kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH)
+}
+
+/// Runs `hawser ARGS…` to its end, with nothing in its environment but `env`.
+///
+/// # Errors
+/// When it cannot be started or does not end in time. A failure of the command is no error.
+pub async fn hawser<A: AsRef<OsStr>>(
+    binary: &Path,
+    args: &[A],
+    env: &[(&str, &str)],
+) -> Result<Output> {
+    let mut command = Command::new(binary);
+    command.args(args).env_clear().env("PATH", PATH).envs(env.iter().copied());
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    let output = timeout(PATIENCE, command.output()).await;
+    let output = output.with_context(|| format!("{} runs on", binary.display()))?;
+    output.with_context(|| format!("run {}", binary.display()))
+}
+
+async fn listen(socket: UnixDatagram, told: watch::Sender<Notified>) {
+    let mut buffer = vec![0; 64 * 1024];
+    while let Ok(length) = socket.recv(&mut buffer).await {
+        let text = String::from_utf8_lossy(buffer.get(..length).unwrap_or_default()).into_owned();
+        told.send_modify(|told| {
+            for line in text.lines() {
+                match line.split_once('=') {
+                    Some(("READY", "1")) => told.ready = true,
+                    Some(("STOPPING", "1")) => told.stopping = true,
+                    Some(("WATCHDOG", "1")) => told.watchdog += 1,
+                    Some(("STATUS", text)) => told.status.push(text.to_owned()),
+                    _ => {}
+                }
+            }
+        });
+    }
+}

@@ -1,0 +1,277 @@
+//! One listening port: accepts, shakes hands and serves, or fails to in the way it is told.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use bytes::{BufMut, Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue, Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use parking_lot::Mutex;
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
+use tonic::body::Body;
+use tonic::service::Routes;
+use tower::Service;
+
+use super::caller::{ClientCertificate, Peer, certificate_identity, server_tls};
+use super::journal::{Connection, ConnectionState};
+use super::{SERVER_NAMES, Shared};
+use crate::free;
+
+/// How istiod can be reached.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Reach {
+    /// It serves.
+    #[default]
+    Up,
+    /// It takes new connections and never says a word on them; old ones work.
+    HalfOpen,
+    /// As half open, and it neither reads nor writes the connections that it has.
+    Frozen,
+    /// Its ports are closed, and its connections were reset.
+    Down,
+}
+
+/// What every connection is told.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Orders {
+    pub(super) reach: Reach,
+    /// How many GOAWAYs have been ordered, and how long a connection may live on after one.
+    pub(super) goaways: u64,
+    pub(super) grace: Duration,
+    /// How many resets have been ordered.
+    pub(super) resets: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Tls,
+    Plaintext,
+}
+
+/// A port that keeps its number while it is down.
+#[derive(Debug)]
+pub(super) struct Port {
+    pub(super) addr: SocketAddr,
+    kind: Kind,
+    accepting: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Port {
+    pub(super) async fn open(kind: Kind, shared: &Arc<Shared>, routes: Routes) -> Result<Self> {
+        let localhost = Ipv4Addr::LOCALHOST.into();
+        let addr = SocketAddr::new(localhost, free::port(localhost)?);
+        let listener = listen(addr).await?;
+        let port = Self { addr, kind, accepting: Mutex::new(None) };
+        port.accept(listener, shared, routes);
+        Ok(port)
+    }
+
+    /// Listens again on the same number.
+    pub(super) async fn reopen(&self, shared: &Arc<Shared>, routes: Routes) -> Result<()> {
+        if self.accepting.lock().is_none() {
+            self.accept(listen(self.addr).await?, shared, routes);
+        }
+        Ok(())
+    }
+
+    /// Waits until the listener and every connection are gone; the order must have been given.
+    pub(super) async fn closed(&self) {
+        let accepting = self.accepting.lock().take();
+        if let Some(accepting) = accepting {
+            // It fails only when the runtime goes down, and then the port is closed too.
+            let _gone = accepting.await;
+        }
+    }
+
+    fn accept(&self, listener: TcpListener, shared: &Arc<Shared>, routes: Routes) {
+        let task = accept(listener, self.kind, Arc::clone(shared), routes);
+        *self.accepting.lock() = Some(shared.tasks.spawn(task));
+    }
+}
+
+async fn listen(addr: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(addr).await.with_context(|| format!("listen on {addr}"))
+}
+
+async fn accept(listener: TcpListener, kind: Kind, shared: Arc<Shared>, routes: Routes) {
+    let mut orders = shared.orders.subscribe();
+    let mut connections = JoinSet::new();
+    loop {
+        // Cancel safe: accept and wait_for lose nothing when the other branch wins.
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _down = orders.wait_for(|orders| orders.reach == Reach::Down) => break,
+            () = shared.stop.cancelled() => break,
+        };
+        if let Ok((stream, addr)) = accepted {
+            let served = Served { shared: Arc::clone(&shared), routes: routes.clone(), kind };
+            connections.spawn(served.run(stream, addr));
+        }
+        while connections.try_join_next().is_some() {}
+    }
+    drop(listener);
+    if shared.stop.is_cancelled() {
+        connections.abort_all();
+    }
+    while connections.join_next().await.is_some() {}
+}
+
+/// One connection.
+struct Served {
+    shared: Arc<Shared>,
+    routes: Routes,
+    kind: Kind,
+}
+
+impl Served {
+    async fn run(self, stream: TcpStream, addr: SocketAddr) {
+        let id = self.shared.next_connection();
+        let mut orders = self.shared.orders.subscribe();
+        let told = *orders.borrow_and_update();
+        let opened = Connection { id, peer: addr, state: ConnectionState::Accepted };
+        self.shared.seen.send_modify(|seen| seen.connections.push(opened));
+        let socket = SockRef::from(&stream).try_clone();
+        let over = async {
+            let mut orders = orders.clone();
+            let reset = |now: &Orders| now.reach == Reach::Down || now.resets > told.resets;
+            // It fails only together with everything else here.
+            let _told = orders.wait_for(reset).await;
+        };
+        let reset = tokio::select! {
+            () = self.serve(stream, id) => false,
+            () = over => true,
+        };
+        if let (true, Ok(socket)) = (reset, socket) {
+            // Closing with this set sends RST. A socket that is gone already needs none.
+            let _gone = socket.set_linger(Some(Duration::ZERO));
+        }
+        self.shared.seen.send_modify(|seen| {
+            if !matches!(state_of(seen, id), Some(ConnectionState::Refused(_))) {
+                seen.connection(id, ConnectionState::Closed);
+            }
+        });
+    }
+
+    async fn serve(&self, stream: TcpStream, id: u64) {
+        let reach = self.shared.orders.borrow().reach;
+        if matches!(reach, Reach::HalfOpen | Reach::Frozen) {
+            let _held = stream;
+            return std::future::pending().await;
+        }
+        // Small frames and no Nagle, or every exchange waits for a delayed ACK.
+        let _slower = stream.set_nodelay(true);
+        let tls = self.kind == Kind::Tls;
+        let peer = Peer { connection: id, tls, certificate: None };
+        if !tls {
+            return self.http2(stream, peer).await;
+        }
+        match self.handshake(stream).await {
+            Ok((stream, certificate)) => self.http2(stream, Peer { certificate, ..peer }).await,
+            Err(error) => {
+                let refused = ConnectionState::Refused(format!("{error:#}"));
+                self.shared.seen.send_modify(|seen| seen.connection(id, refused));
+            }
+        }
+    }
+
+    async fn handshake(
+        &self,
+        stream: TcpStream,
+    ) -> Result<(tokio_rustls::server::TlsStream<TcpStream>, Option<String>)> {
+        let own = self.shared.ca.serving(SERVER_NAMES)?;
+        let demand = ClientCertificate::Optional;
+        let config = server_tls(&self.shared.ca, &own, demand, &["h2"])?;
+        let stream = TlsAcceptor::from(config).accept(stream).await.context("TLS handshake")?;
+        let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+        let certificate = shown.and_then(certificate_identity);
+        Ok((stream, certificate))
+    }
+
+    async fn http2<S>(&self, stream: S, peer: Peer)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let up = ConnectionState::Up(peer.certificate.clone());
+        self.shared.seen.send_modify(|seen| seen.connection(peer.connection, up));
+        let peer = Arc::new(peer);
+        let (shared, routes) = (Arc::clone(&self.shared), self.routes.clone());
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(Arc::clone(&peer));
+            let (garble, mut routes) = (shared.faults().garble, routes.clone());
+            async move { if garble { Ok(garbage()) } else { routes.call(request).await } }
+        });
+        let connection = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(100_000)
+            .keep_alive_interval(Some(Duration::from_secs(30)))
+            .keep_alive_timeout(Duration::from_secs(10))
+            .serve_connection(TokioIo::new(stream), service);
+        let mut connection = std::pin::pin!(connection);
+        let mut orders = self.shared.orders.subscribe();
+        let mut told = *orders.borrow_and_update();
+        let age = self.shared.faults().max_age;
+        let mut old = std::pin::pin!(rest(age.map(|age| age.age)));
+        let mut ended = std::pin::pin!(rest(None));
+        loop {
+            let frozen = told.reach == Reach::Frozen;
+            // Cancel safe: the connection is polled in place, the rest only waits.
+            let grace = tokio::select! {
+                _end = connection.as_mut(), if !frozen => return,
+                () = ended.as_mut() => return,
+                () = old.as_mut() => {
+                    old.set(rest(None));
+                    age.map(|age| age.grace)
+                }
+                changed = orders.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    let now = *orders.borrow_and_update();
+                    let goaway = now.goaways > told.goaways;
+                    told = now;
+                    goaway.then_some(now.grace)
+                }
+            };
+            if let Some(grace) = grace {
+                connection.as_mut().graceful_shutdown();
+                ended.set(rest(Some(grace)));
+            }
+        }
+    }
+}
+
+/// Waits for so long; for ever if there is nothing to wait for.
+async fn rest(time: Option<Duration>) {
+    match time {
+        Some(time) => tokio::time::sleep(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn state_of(seen: &super::journal::Seen, id: u64) -> Option<&ConnectionState> {
+    seen.connections.iter().find(|one| one.id == id).map(|one| &one.state)
+}
+
+/// A gRPC answer with a message that is no protobuf.
+fn garbage() -> Response<Body> {
+    let mut frame = BytesMut::new();
+    frame.put_u8(0);
+    frame.put_u32(32);
+    frame.put_bytes(0xff, 32);
+    let mut trailers = HeaderMap::new();
+    trailers.insert("grpc-status", HeaderValue::from_static("0"));
+    let body = Full::new(Bytes::from(frame)).with_trailers(std::future::ready(Some(Ok(trailers))));
+    let mut response = Response::new(Body::new(body));
+    response.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
+    response
+}

@@ -1,0 +1,172 @@
+//! A machine that joins the fake mesh: a root of its own, its settings, and the commands on it.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
+
+use crate::agent::{Agent, hawser};
+use crate::free;
+use crate::mesh::Mesh;
+
+/// A machine: everything of it is under one directory, and no port is fixed.
+#[derive(Debug, Clone)]
+pub struct Vm {
+    binary: PathBuf,
+    root: PathBuf,
+    /// The Envoy that the agent is to run; without one it runs none.
+    pub envoy: Option<PathBuf>,
+}
+
+/// What `hawser status --json` tells; what is not named here is in `rest`.
+#[derive(Debug, Clone, Deserialize)]
+#[expect(missing_docs, reason = "the names are those of the agent's own status")]
+pub struct Status {
+    pub identity: IdentityStatus,
+    pub dns: Option<DnsStatus>,
+    pub envoy: EnvoyStatus,
+    #[serde(flatten)]
+    pub rest: serde_json::Map<String, serde_json::Value>,
+}
+
+/// The certificate that is served.
+#[derive(Debug, Clone, Deserialize)]
+#[expect(missing_docs, reason = "as above")]
+pub struct IdentityStatus {
+    pub spiffe_id: Option<String>,
+    /// Seconds since 1970.
+    pub not_after: Option<u64>,
+}
+
+/// The DNS proxy.
+#[derive(Debug, Clone, Deserialize)]
+#[expect(missing_docs, reason = "as above")]
+pub struct DnsStatus {
+    pub listen: Vec<SocketAddr>,
+}
+
+/// Envoy as the agent sees it.
+#[derive(Debug, Clone, Deserialize)]
+#[expect(missing_docs, reason = "as above")]
+pub struct EnvoyStatus {
+    pub admin: SocketAddr,
+    pub state: String,
+    pub pid: Option<i32>,
+}
+
+impl Vm {
+    /// Makes the root of a machine whose outside resolver is the mesh's; it has not joined.
+    ///
+    /// # Errors
+    /// When its files cannot be written or no ports are free.
+    pub fn new(binary: &Path, root: &Path, mesh: &Mesh) -> Result<Self> {
+        let port = || free::port(Ipv4Addr::LOCALHOST.into());
+        let settings = format!(
+            "[dns]\nlisten = \"127.0.0.1:0\"\nupstreams = [\"{}\"]\n\n\
+             [envoy]\nadmin_port = {}\nstatus_port = {}\nprometheus_port = {}\ndrain = \"1s\"\n\n\
+             [status]\nlisten = \"127.0.0.1:{}\"\n",
+            mesh.outside.addr(),
+            port()?,
+            port()?,
+            port()?,
+            port()?,
+        );
+        let vm = Self { binary: binary.to_owned(), root: root.to_owned(), envoy: None };
+        vm.settings(&settings)?;
+        Ok(vm)
+    }
+
+    /// Where everything of it is.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Replaces its `hawser.toml`.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn settings(&self, toml: &str) -> Result<()> {
+        let path = self.root.join("etc/hawser/hawser.toml");
+        let parent = path.parent().context("a path without a parent")?;
+        fs::create_dir_all(parent).with_context(|| format!("create {}", parent.display()))?;
+        let mut file = fs::File::create(&path).with_context(|| format!("create {path:?}"))?;
+        std::io::Write::write_all(&mut file, toml.as_bytes()).context("write settings")
+    }
+
+    /// Its `hawser.toml`.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn toml(&self) -> Result<String> {
+        fs::read_to_string(self.root.join("etc/hawser/hawser.toml")).context("read settings")
+    }
+
+    /// Runs `hawser ARGS… --root ROOT` to its end.
+    ///
+    /// # Errors
+    /// When it cannot be run; its failure is no error.
+    pub async fn hawser(&self, args: &[&str]) -> Result<Output> {
+        let root = self.root.to_string_lossy();
+        let args: Vec<_> = args.iter().copied().chain(["--root", root.as_ref()]).collect();
+        hawser(&self.binary, &args, &[]).await
+    }
+
+    /// Runs `hawser join BUNDLE`.
+    ///
+    /// # Errors
+    /// When it fails; the text is what it printed.
+    pub async fn join(&self, bundle: &Path) -> Result<()> {
+        let output = self.hawser(&["join", &bundle.to_string_lossy()]).await?;
+        let printed = [output.stdout, output.stderr].concat();
+        let printed = String::from_utf8_lossy(&printed);
+        ensure!(output.status.success(), "hawser join ended with {}:\n{printed}", output.status);
+        Ok(())
+    }
+
+    /// Starts the agent; returns when it is ready.
+    ///
+    /// # Errors
+    /// When it does not get ready.
+    pub async fn start(&self) -> Result<Agent> {
+        self.start_with(&[], &[]).await
+    }
+
+    /// Starts the agent with more arguments and variables.
+    ///
+    /// # Errors
+    /// When it does not get ready.
+    pub async fn start_with(&self, args: &[&str], env: &[(&str, &str)]) -> Result<Agent> {
+        Agent::start(&self.binary, &self.root, &self.arguments(args), env).await
+    }
+
+    /// Starts the agent and does not wait until it is ready.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn spawn(&self, args: &[&str], env: &[(&str, &str)]) -> Result<Agent> {
+        Agent::spawn(&self.binary, &self.root, &self.arguments(args), env)
+    }
+
+    /// What the agent says of itself.
+    ///
+    /// # Errors
+    /// When nobody answers.
+    pub async fn status(&self) -> Result<Status> {
+        let output = self.hawser(&["status", "--json"]).await?;
+        let printed = String::from_utf8_lossy(&output.stdout);
+        let told = String::from_utf8_lossy(&output.stderr);
+        serde_json::from_str(&printed).with_context(|| format!("read status {printed} {told}"))
+    }
+
+    fn arguments(&self, args: &[&str]) -> Vec<String> {
+        let envoy = self
+            .envoy
+            .iter()
+            .flat_map(|path| ["--envoy".to_owned(), path.to_string_lossy().into_owned()]);
+        envoy.chain(args.iter().map(|one| (*one).to_owned())).collect()
+    }
+}

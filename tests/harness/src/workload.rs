@@ -1,0 +1,161 @@
+//! A workload in the mesh: HTTPS that demands a mesh certificate and says whose it saw.
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use serde::{Deserialize, Serialize};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+use crate::ca::{TestCa, spiffe_id};
+use crate::istiod::caller::{ClientCertificate, certificate_identity, server_tls};
+use crate::wait::until;
+
+const TTL: Duration = Duration::from_secs(24 * 3600);
+
+/// What the workload answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// The SPIFFE id of the caller's certificate.
+    pub caller: String,
+    /// The SPIFFE id of the workload.
+    pub workload: String,
+    /// The path that was asked for.
+    pub path: String,
+    /// `HTTP/1.1` or `HTTP/2.0`.
+    pub protocol: String,
+}
+
+/// What the workload has seen.
+#[derive(Debug, Clone, Default)]
+pub struct Served {
+    /// Every request with its answer.
+    pub requests: Vec<Answer>,
+    /// Why handshakes failed.
+    pub refused: Vec<String>,
+}
+
+/// The server; it ends when it is dropped.
+pub struct Workload {
+    addr: SocketAddr,
+    identity: String,
+    served: watch::Sender<Served>,
+    _tasks: JoinSet<()>,
+}
+
+impl Workload {
+    /// Starts on a free port of 127.0.0.1 with a certificate of this service account; both
+    /// certificate and roots are the CA's of the moment, for each connection.
+    ///
+    /// # Errors
+    /// When the port cannot be opened.
+    pub async fn start(ca: &TestCa, namespace: &str, service_account: &str) -> Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("listen")?;
+        let addr = listener.local_addr().context("ask for the port")?;
+        let identity = spiffe_id(namespace, service_account);
+        let served = watch::Sender::<Served>::default();
+        let mut tasks = JoinSet::new();
+        let server = Server { ca: ca.clone(), identity: identity.clone(), served: served.clone() };
+        tasks.spawn(accept(listener, Arc::new(server)));
+        Ok(Self { addr, identity, served, _tasks: tasks })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Its SPIFFE id.
+    #[must_use]
+    pub fn identity(&self) -> &str {
+        &self.identity
+    }
+
+    /// What it has seen so far.
+    #[must_use]
+    pub fn served(&self) -> Served {
+        self.served.borrow().clone()
+    }
+
+    /// Waits until it has seen something.
+    ///
+    /// # Errors
+    /// After [`crate::wait::PATIENCE`].
+    pub async fn until(&self, what: &str, done: impl FnMut(&Served) -> bool) -> Result<Served> {
+        until(what, &mut self.served.subscribe(), done).await
+    }
+}
+
+impl fmt::Debug for Workload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Workload").field("addr", &self.addr).finish_non_exhaustive()
+    }
+}
+
+struct Server {
+    ca: TestCa,
+    identity: String,
+    served: watch::Sender<Served>,
+}
+
+async fn accept(listener: TcpListener, server: Arc<Server>) {
+    let mut connections = JoinSet::new();
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        let server = Arc::clone(&server);
+        connections.spawn(async move {
+            if let Err(error) = server.serve(stream).await {
+                let why = format!("{error:#}");
+                server.served.send_modify(|served| served.refused.push(why));
+            }
+        });
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+impl Server {
+    async fn serve(&self, stream: TcpStream) -> Result<()> {
+        let own = self.ca.workload(&self.identity, TTL)?;
+        let demand = ClientCertificate::Required;
+        let config = server_tls(&self.ca, &own, demand, &["h2", "http/1.1"])?;
+        let stream = TlsAcceptor::from(config).accept(stream).await.context("TLS handshake")?;
+        let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+        let caller = shown.and_then(certificate_identity).unwrap_or_default();
+        let service = service_fn(|request: Request<Incoming>| {
+            let answer = Answer {
+                caller: caller.clone(),
+                workload: self.identity.clone(),
+                path: request.uri().path().to_owned(),
+                protocol: format!("{:?}", request.version()),
+            };
+            self.served.send_modify(|served| served.requests.push(answer.clone()));
+            async move { body(&answer) }
+        });
+        // How a connection ends is the client's business.
+        let _end = auto::Builder::new(TokioExecutor::new())
+            .serve_connection(TokioIo::new(stream), service)
+            .await;
+        Ok(())
+    }
+}
+
+fn body(answer: &Answer) -> Result<Response<Full<Bytes>>, serde_json::Error> {
+    let mut text = serde_json::to_vec_pretty(answer)?;
+    text.push(b'\n');
+    let mut response = Response::new(Full::new(Bytes::from(text)));
+    response.headers_mut().insert("content-type", HeaderValue::from_static("application/json"));
+    Ok(response)
+}

@@ -1,0 +1,19 @@
+//! The harness held to what it claims: its fakes against clients of their own, and against Envoy.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test ends where something is not as it should be"
+)]
+
+mod agent;
+mod client;
+mod discovery;
+mod envoy;
+mod faults;
+mod mesh;
+mod outside;
+mod registry;
+mod sign;

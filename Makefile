@@ -1,0 +1,53 @@
+# hawser: two commands do everything. `make demo` shows it, `make test` proves it.
+
+CARGO   ?= cargo
+TARGET  := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
+HAWSER  := $(TARGET)/debug/hawser
+PROFILE ?= dist
+DIR     ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo mesh build test lint unit scenarios tools packages fuzz clean
+
+help:
+	@echo "make demo      a VM joins an embedded mesh, with a real Envoy (KEEP=1 leaves it up)"
+	@echo "make mesh      the mesh alone, to join by hand"
+	@echo "make test      every check and test: lint, unit, scenarios"
+	@echo "make packages  a .deb in target/packages"
+	@echo "make fuzz      every fuzz target for a minute (SECONDS_EACH=60)"
+
+build:
+	$(CARGO) build --locked --workspace --bins
+
+demo: build
+	$(TARGET)/debug/demo --hawser $(HAWSER) $(if $(DIR),--dir $(DIR)) $(if $(KEEP),--keep)
+
+mesh: build
+	$(TARGET)/debug/mesh $(if $(DIR),--dir $(DIR))
+
+test: tools lint unit scenarios
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --quiet
+
+unit:
+	$(CARGO) test --locked --workspace --lib --bins
+
+scenarios: build
+	$(CARGO) test --locked --test promises
+
+tools:
+	@tests/tools.sh
+
+packages:
+	$(CARGO) build --locked --profile $(PROFILE) --bin hawser
+	packaging/build-deb.sh $(TARGET)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/hawser $(TARGET)/packages
+
+SECONDS_EACH ?= 60
+fuzz:
+	@tests/fuzz/run.sh $(SECONDS_EACH)
+
+clean:
+	$(CARGO) clean

@@ -1,0 +1,147 @@
+//! The command line: what was typed, which command it is, and how that ends.
+
+mod check;
+mod config;
+mod join;
+mod run;
+mod status;
+mod version;
+
+use std::{ffi::OsString, io::Write as _, path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand, error::ErrorKind};
+
+use crate::config::{
+    paths::Paths,
+    problem::Problems,
+    source::{Environment, Flag, ROOT_VARIABLE},
+};
+
+/// How a command ended. The numbers are those of sysexits.h where it has one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// All went well.
+    Ok = 0,
+    /// It could not be done.
+    Failed = 1,
+    /// `status`: nobody answers.
+    Down = 3,
+    /// The command line is wrong.
+    Usage = 64,
+    /// The configuration is wrong: trying again will not help, so systemd does not.
+    Config = 78,
+}
+
+/// Runs the command that was typed.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let exit = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli.command.run(&Context::of(cli.common)),
+        Err(error) => {
+            let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            // Nothing is left to say it to when standard output is closed.
+            drop(error.print());
+            if asked { Exit::Ok } else { Exit::Usage }
+        }
+    };
+    ExitCode::from(exit as u8)
+}
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "hawser",
+    version,
+    about = "Ties a virtual machine to an Istio mesh",
+    long_about = "Ties a virtual machine to an Istio mesh: proves who the machine is, keeps its \
+                  certificate fresh, serves certificates and configuration to a local Envoy, and \
+                  answers DNS for mesh names.",
+    after_help = "A machine joins with `hawser join BUNDLE` and `systemctl start hawser`.\n\
+                  Exit codes: 0 done, 1 failed, 3 not running, 64 wrong usage, 78 wrong configuration.",
+    disable_help_subcommand = true
+)]
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Args)]
+struct Common {
+    /// Keep all files, state and sockets under DIR [environment: HAWSER_ROOT]
+    #[arg(long, value_name = "DIR", global = true)]
+    root: Option<PathBuf>,
+    /// Set one setting; stronger than every file and variable
+    #[arg(long, value_name = "KEY=VALUE", global = true, value_parser = pair)]
+    set: Vec<(String, String)>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Join(join::Join),
+    Run(run::Run),
+    Check(check::Check),
+    Config(config::Show),
+    Status(status::Status),
+    Version(version::Version),
+}
+
+impl Command {
+    fn run(self, context: &Context) -> Exit {
+        match self {
+            Self::Join(join) => join.run(context),
+            Self::Run(run) => run.run(context),
+            Self::Check(check) => check.run(context),
+            Self::Config(show) => show.run(context),
+            Self::Status(status) => status.run(context),
+            Self::Version(version) => version.run(),
+        }
+    }
+}
+
+/// What every command is given: where things are, and what was said outside of files.
+#[derive(Debug)]
+struct Context {
+    paths: Paths,
+    environment: Environment,
+    flags: Vec<Flag>,
+}
+
+impl Context {
+    fn of(common: Common) -> Self {
+        let environment = Environment::of_process();
+        let root = common.root.or_else(|| environment.get(ROOT_VARIABLE).map(PathBuf::from));
+        let root = root.map(|root| std::path::absolute(&root).unwrap_or(root));
+        let flag = |(key, value)| Flag { name: "--set", key, value };
+        Self {
+            paths: Paths::under(root.unwrap_or_else(|| PathBuf::from("/"))),
+            environment,
+            flags: common.set.into_iter().map(flag).collect(),
+        }
+    }
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+/// A line for the one who typed the command. A closed pipe is not our trouble.
+fn say(line: impl std::fmt::Display) {
+    drop(writeln!(std::io::stdout().lock(), "{line}"));
+}
+
+/// A line about what went wrong.
+fn complain(line: impl std::fmt::Display) {
+    drop(writeln!(std::io::stderr().lock(), "{line}"));
+}
+
+/// Every problem on a line of its own, and how many there were.
+fn complain_of(problems: &Problems) -> Exit {
+    for problem in &problems.0 {
+        complain(format_args!("hawser: {problem}"));
+    }
+    if problems.0.len() > 1 {
+        complain(format_args!("hawser: {} problems", problems.0.len()));
+    }
+    Exit::Config
+}

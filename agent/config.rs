@@ -1,0 +1,376 @@
+//! The configuration: typed, complete, and valid by construction.
+//!
+//! [`source`] reads what was said and by whom; [`Config::load`] says what is meant. It looks at
+//! every setting before it complains about any, so one run shows all mistakes.
+
+pub mod envfile;
+pub mod hosts;
+pub mod parse;
+pub mod paths;
+pub mod problem;
+pub mod proxy;
+pub mod setting;
+pub mod source;
+pub mod values;
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use hawser_envoy::{arguments::LogLevels, bootstrap::Flavour};
+use hawser_istiod::{Endpoint, Hosts, Roots};
+use hawser_pki::{KeyKind, SpiffeId};
+
+use self::{
+    paths::Paths,
+    problem::{Problem, Problems},
+    setting::Setting,
+    source::Sources,
+    values::Values,
+};
+
+/// What the agent is to do.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where things are.
+    pub paths: Paths,
+    /// Who the machine is.
+    pub node: Node,
+    /// How istiod is reached for configuration.
+    pub istiod: Istiod,
+    /// How the certificate authority is reached.
+    pub ca: Istiod,
+    /// Addresses for names that no resolver knows.
+    pub hosts: Hosts,
+    /// The token that is exchanged for the first certificate.
+    pub token: PathBuf,
+    /// How long one address may take to answer.
+    pub connect_timeout: Duration,
+    /// The certificate to ask for.
+    pub identity: Identity,
+    /// Whether Envoy asks for differences.
+    pub delta: bool,
+    /// The DNS proxy, if it is wanted.
+    pub dns: Option<Dns>,
+    /// Envoy, and its bootstrap.
+    pub envoy: Envoy,
+    /// Where the agent answers /healthz/ready.
+    pub status: SocketAddr,
+    /// Istio's variables, for the node metadata and the headers.
+    pub variables: Variables,
+    /// The effective ProxyConfig, as JSON.
+    pub proxy: serde_json::Value,
+}
+
+/// Who the machine is.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// Its addresses, the one for the mesh first; never empty.
+    pub ips: Vec<IpAddr>,
+    /// Its name.
+    pub name: String,
+    /// Its SPIFFE id: trust domain, namespace, service account.
+    pub id: SpiffeId,
+    /// Its DNS domain.
+    pub domain: String,
+    /// Its service cluster, if one was said.
+    pub service: Option<String>,
+}
+
+/// One address of the control plane.
+#[derive(Debug, Clone)]
+pub struct Istiod {
+    /// Host, port and the name in its certificate.
+    pub endpoint: Endpoint,
+    /// What its certificate has to chain to.
+    pub roots: Roots,
+}
+
+/// The certificate to ask for.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// The kind of key.
+    pub key: KeyKind,
+    /// The lifetime.
+    pub ttl: Duration,
+    /// The signer, where istiod has several.
+    pub signer: String,
+}
+
+/// The DNS proxy.
+#[derive(Debug, Clone)]
+pub struct Dns {
+    /// Where programs ask.
+    pub listen: Vec<SocketAddr>,
+    /// Who answers for names outside the mesh; `resolv_conf` if there are none.
+    pub upstreams: Vec<SocketAddr>,
+    /// Where the machine's resolvers are listed.
+    pub resolv_conf: PathBuf,
+    /// How long one of them may take.
+    pub timeout: Duration,
+}
+
+/// Envoy, and its bootstrap.
+#[derive(Debug, Clone)]
+pub struct Envoy {
+    /// Foreground mode: the Envoy to keep running.
+    pub binary: Option<PathBuf>,
+    /// Whose build it is.
+    pub flavour: Flavour,
+    /// Its admin interface.
+    pub admin_port: u16,
+    /// Where it answers /healthz/ready.
+    pub status_port: u16,
+    /// Where it answers /stats/prometheus.
+    pub prometheus_port: u16,
+    /// Whether it serves both address families.
+    pub dual_stack: bool,
+    /// Its worker threads; 0 is one per core.
+    pub concurrency: u32,
+    /// How much it logs.
+    pub log: LogLevels,
+    /// How long connections may finish when it stops.
+    pub drain: Duration,
+}
+
+/// Istio's variables, without their prefixes.
+#[derive(Debug, Clone, Default)]
+pub struct Variables {
+    /// `ISTIO_META_*`.
+    pub meta: BTreeMap<String, String>,
+    /// `ISTIO_METAJSON_*`.
+    pub meta_json: Vec<(String, String)>,
+    /// `XDS_HEADER_*`.
+    pub xds_headers: Vec<(String, String)>,
+    /// `CA_HEADER_*`.
+    pub ca_headers: Vec<(String, String)>,
+    /// `DNS_PROXY_ADDR`, which istiod wants to know.
+    pub dns_proxy_addr: Option<String>,
+}
+
+impl Config {
+    /// What is meant by what was said.
+    pub fn load(paths: &Paths, sources: &Sources) -> Result<Self, Problems> {
+        let mut reader = Reader { values: &sources.values, problems: Vec::new() };
+        let config = reader.config(paths, sources);
+        let mut problems = sources.values.problems.clone();
+        problems.append(&mut reader.problems);
+        match config {
+            Some(config) if problems.is_empty() => Ok(config),
+            _ => Err(Problems(problems)),
+        }
+    }
+}
+
+/// Reads settings and collects what is wrong with them.
+struct Reader<'a> {
+    values: &'a Values,
+    problems: Vec<Problem>,
+}
+
+impl Reader<'_> {
+    /// Every part is read before any is found missing.
+    fn config(&mut self, paths: &Paths, sources: &Sources) -> Option<Config> {
+        let node = self.node();
+        let istiod = self.istiod("istiod.address", "istiod.root_cert", paths);
+        let ca = self.istiod("istiod.ca_address", "istiod.ca_root_cert", paths);
+        let token = self.optional("istiod.token", parse::file);
+        let connect_timeout = self.required("istiod.connect_timeout", parse::some_time);
+        let identity = self.identity();
+        let delta = self.required("xds.delta", parse::boolean);
+        let dns = self.dns();
+        let envoy = self.envoy();
+        let status = self.required("status.listen", parse::socket);
+        self.required("log.level", |text| text.parse::<tracing_subscriber::EnvFilter>().ok());
+        self.required("log.format", |text| text.parse::<crate::log::Format>().ok());
+
+        let (istiod, envoy, status) = (istiod?, envoy?, status?);
+        Some(Config {
+            paths: paths.clone(),
+            node: node?,
+            proxy: effective(sources, &istiod, &envoy, status),
+            ca: ca?,
+            istiod,
+            hosts: sources.hosts.clone(),
+            token: token?.unwrap_or_else(|| paths.bundle_file(paths::TOKEN)),
+            connect_timeout: connect_timeout?,
+            identity: identity?,
+            delta: delta?,
+            dns: dns?,
+            envoy,
+            status,
+            variables: variables(self.values),
+        })
+    }
+
+    fn node(&mut self) -> Option<Node> {
+        let ip = self.optional("node.ip", |text| text.parse::<IpAddr>().ok());
+        let name = self.optional("node.name", parse::name);
+        let namespace = self.required("node.namespace", parse::name);
+        let account = self.required("node.service_account", parse::name);
+        let trust = self.required("node.trust_domain", parse::name);
+        let domain = self.optional("node.domain", parse::name);
+        let service = self.optional("node.service", parse::name);
+
+        let namespace = namespace?;
+        let id = match SpiffeId::new(&trust?, &namespace, &account?) {
+            Ok(id) => Some(id),
+            Err(error) => {
+                self.problems.push(Problem::with("node", error.to_string()));
+                None
+            }
+        };
+        Some(Node {
+            ips: ips(ip?),
+            name: name?.unwrap_or_else(source::host_name),
+            id: id?,
+            domain: domain?.unwrap_or_else(|| format!("{namespace}.svc.cluster.local")),
+            service: service?,
+        })
+    }
+
+    /// The address for certificates is that for configuration, unless somebody says otherwise.
+    fn istiod(&mut self, address: &str, root: &str, paths: &Paths) -> Option<Istiod> {
+        let own = self.optional(address, |text| text.parse::<Endpoint>().ok());
+        let same = || self.values.setting(setting::find("istiod.address")?).value.parse().ok();
+        let endpoint = own.map(|own| own.or_else(same));
+        let name = self.optional("istiod.server_name", parse::name);
+        let roots = self.optional(root, |text| match text {
+            "SYSTEM" => Some(Roots::System),
+            path => parse::file(path).map(Roots::File),
+        });
+
+        let mut endpoint = endpoint??;
+        if let Some(name) = name? {
+            endpoint.server_name = Some(name);
+        }
+        let bundled = || Roots::File(paths.bundle_file(paths::ROOT_CERT));
+        Some(Istiod { endpoint, roots: roots?.unwrap_or_else(bundled) })
+    }
+
+    fn identity(&mut self) -> Option<Identity> {
+        let key = self.required("identity.key", |text| text.parse::<KeyKind>().ok());
+        let ttl = self.required("identity.ttl", parse::some_time);
+        let signer = self.text("identity.signer");
+        Some(Identity { key: key?, ttl: ttl?, signer })
+    }
+
+    fn dns(&mut self) -> Option<Option<Dns>> {
+        let enabled = self.required("dns.enabled", parse::boolean);
+        let listen = self.required("dns.listen", parse::sockets);
+        let upstreams = self.optional("dns.upstreams", parse::resolvers);
+        let resolv_conf = self.required("dns.resolv_conf", parse::file);
+        let timeout = self.required("dns.timeout", parse::some_time);
+        let dns = Dns {
+            listen: listen?,
+            upstreams: upstreams?.unwrap_or_default(),
+            resolv_conf: resolv_conf?,
+            timeout: timeout?,
+        };
+        Some(enabled?.then_some(dns))
+    }
+
+    fn envoy(&mut self) -> Option<Envoy> {
+        let binary = self.optional("envoy.binary", parse::file);
+        let flavour = self.required("envoy.flavour", |text| match text {
+            "stock" => Some(Flavour::Stock),
+            "istio" => Some(Flavour::Istio),
+            _ => None,
+        });
+        let admin_port = self.required("envoy.admin_port", parse::port);
+        let status_port = self.required("envoy.status_port", parse::port);
+        let prometheus_port = self.required("envoy.prometheus_port", parse::port);
+        let dual_stack = self.required("envoy.dual_stack", parse::boolean);
+        let concurrency = self.required("envoy.concurrency", |text| text.parse().ok());
+        let log = self.required("envoy.log_level", |text| text.parse::<LogLevels>().ok());
+        let drain = self.required("envoy.drain", parse::duration);
+        Some(Envoy {
+            binary: binary?,
+            flavour: flavour?,
+            admin_port: admin_port?,
+            status_port: status_port?,
+            prometheus_port: prometheus_port?,
+            dual_stack: dual_stack?,
+            concurrency: concurrency?,
+            log: log?,
+            drain: drain?,
+        })
+    }
+
+    /// A setting that always has a value. None is told as a problem already.
+    fn required<T>(&mut self, key: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+        let setting = self.known(key)?;
+        let said = self.values.setting(setting);
+        let value = parse(said.value.trim());
+        if value.is_none() {
+            let expected = format!("expected {}", setting.expected);
+            self.problems.push(Problem::wrong(key, &said.value, &said.source, expected));
+        }
+        value
+    }
+
+    /// A setting that may be left empty.
+    fn optional<T>(&mut self, key: &str, parse: impl Fn(&str) -> Option<T>) -> Option<Option<T>> {
+        if self.text(key).trim().is_empty() {
+            return Some(None);
+        }
+        self.required(key, parse).map(Some)
+    }
+
+    fn text(&self, key: &str) -> String {
+        setting::find(key).map(|known| self.values.setting(known).value).unwrap_or_default()
+    }
+
+    /// The row of a setting; a name that is not in the table is a mistake of ours, told as one.
+    fn known(&mut self, key: &str) -> Option<&'static Setting> {
+        let setting = setting::find(key);
+        if setting.is_none() {
+            self.problems.push(Problem::with(key, "not in the table of settings"));
+        }
+        setting
+    }
+}
+
+/// The chosen address first, then the machine's others; loopback on a machine that has none.
+fn ips(chosen: Option<IpAddr>) -> Vec<IpAddr> {
+    let mut ips: Vec<IpAddr> = chosen.into_iter().collect();
+    ips.extend(source::addresses().into_iter().filter(|ip| Some(*ip) != chosen));
+    if ips.is_empty() {
+        ips.push(IpAddr::from([127, 0, 0, 1]));
+    }
+    ips
+}
+
+fn variables(values: &Values) -> Variables {
+    let after = |prefix| values.variables_after(prefix);
+    let pairs =
+        |prefix| after(prefix).map(|(k, said)| (k.to_owned(), said.value.clone())).collect();
+    let lower = |prefix| {
+        after(prefix).map(|(k, said)| (k.to_ascii_lowercase(), said.value.clone())).collect()
+    };
+    Variables {
+        meta: after("ISTIO_META_").map(|(k, said)| (k.to_owned(), said.value.clone())).collect(),
+        meta_json: pairs("ISTIO_METAJSON_"),
+        xds_headers: lower("XDS_HEADER_"),
+        ca_headers: lower("CA_HEADER_"),
+        dns_proxy_addr: values.variable("DNS_PROXY_ADDR").map(|said| said.value.clone()),
+    }
+}
+
+/// istiod reads these fields back, so they say what holds and not what the file said.
+fn effective(
+    sources: &Sources,
+    istiod: &Istiod,
+    envoy: &Envoy,
+    status: SocketAddr,
+) -> serde_json::Value {
+    let mut proxy = sources.proxy.clone();
+    proxy.set("discoveryAddress", istiod.endpoint.to_string().into());
+    proxy.set("proxyAdminPort", envoy.admin_port.into());
+    proxy.set("statusPort", status.port().into());
+    proxy.set("concurrency", envoy.concurrency.into());
+    proxy.to_json()
+}

@@ -1,0 +1,142 @@
+//! Text to value, for every kind of value that a setting can have. Pure; no messages: what was
+//! expected stands in the table of settings.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+/// Go's notion of a boolean, which is what Istio's files are written in.
+pub fn boolean(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
+    }
+}
+
+/// A duration as Go writes it: `1h30m`, `1.5s`, `100ms`. Never negative, at most ten years.
+pub fn duration(text: &str) -> Option<Duration> {
+    if text == "0" {
+        return Some(Duration::ZERO);
+    }
+    let mut rest = text;
+    let mut total = 0.0;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (number, tail) = rest.split_at_checked(digits)?;
+        let unit = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
+        let (unit, tail) = tail.split_at_checked(unit)?;
+        let seconds = match unit {
+            "ns" => 1e-9,
+            "us" | "µs" => 1e-6,
+            "ms" => 1e-3,
+            "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3600.0,
+            _ => return None,
+        };
+        total += number.parse::<f64>().ok()? * seconds;
+        rest = tail;
+    }
+    let positive = !text.is_empty() && total <= TEN_YEARS;
+    positive.then(|| Duration::try_from_secs_f64(total).ok()).flatten()
+}
+
+/// A duration that is longer than nothing.
+pub fn some_time(text: &str) -> Option<Duration> {
+    duration(text).filter(|time| !time.is_zero())
+}
+
+/// A port that something can be reached at.
+pub fn port(text: &str) -> Option<u16> {
+    text.parse().ok().filter(|port| *port != 0)
+}
+
+/// An address to listen at; `localhost` is the IPv4 loopback. Port 0 lets the system choose.
+pub fn socket(text: &str) -> Option<SocketAddr> {
+    match text.strip_prefix("localhost:") {
+        Some(port) => Some(SocketAddr::from(([127, 0, 0, 1], port.parse().ok()?))),
+        None => text.parse().ok(),
+    }
+}
+
+/// Several of them, separated by commas; at least one.
+pub fn sockets(text: &str) -> Option<Vec<SocketAddr>> {
+    list(text, socket).filter(|sockets| !sockets.is_empty())
+}
+
+/// Addresses of resolvers, separated by commas; the port may be left out.
+pub fn resolvers(text: &str) -> Option<Vec<SocketAddr>> {
+    list(text, |one| socket(one).or_else(|| Some(SocketAddr::new(one.parse().ok()?, DNS_PORT))))
+}
+
+/// An absolute path.
+pub fn file(text: &str) -> Option<PathBuf> {
+    Some(PathBuf::from(text)).filter(|path| path.is_absolute())
+}
+
+/// A name that can stand in a node id: no `~`, no space, nothing unseen.
+pub fn name(text: &str) -> Option<String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+    let named = !text.is_empty() && text.len() <= MAX_NAME && text.chars().all(fits);
+    named.then(|| text.to_owned())
+}
+
+fn list<T>(text: &str, item: impl Fn(&str) -> Option<T>) -> Option<Vec<T>> {
+    let items = text.split(',').map(str::trim).filter(|one| !one.is_empty());
+    let items: Vec<&str> = items.take(MAX_LISTED + 1).collect();
+    if items.len() > MAX_LISTED {
+        return None;
+    }
+    items.into_iter().map(item).collect()
+}
+
+const DNS_PORT: u16 = 53;
+const MAX_LISTED: usize = 64;
+const MAX_NAME: usize = 253;
+const TEN_YEARS: f64 = 10.0 * 365.25 * 86_400.0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_written_as_in_go() {
+        let table = [
+            ("5s", Some(5_000)),
+            ("100ms", Some(100)),
+            ("1h30m", Some(5_400_000)),
+            ("1.5h", Some(5_400_000)),
+            ("24h0m0s", Some(86_400_000)),
+            ("0", Some(0)),
+            ("0s", Some(0)),
+            ("", None),
+            ("5", None),
+            ("-5s", None),
+            ("s", None),
+            ("1.2.3s", None),
+            ("5 s", None),
+            ("5d", None),
+            ("999999999h", None),
+        ];
+        for (text, millis) in table {
+            assert_eq!(duration(text), millis.map(Duration::from_millis), "{text}");
+        }
+    }
+
+    #[test]
+    fn sockets_take_localhost_and_lists() {
+        assert_eq!(socket("localhost:15053"), "127.0.0.1:15053".parse().ok());
+        assert_eq!(sockets("127.0.0.1:1, [::1]:1").map(|s| s.len()), Some(2));
+        assert_eq!(sockets(""), None);
+        assert_eq!(socket("15053"), None);
+        assert_eq!(resolvers("10.0.0.2,[fd00::1]:5353").map(|s| s[0].port()), Some(53));
+        assert_eq!(resolvers(&"1.1.1.1,".repeat(65)), None);
+    }
+
+    #[test]
+    fn a_name_holds_nothing_that_splits_a_node_id() {
+        assert!(name("vm-1.example").is_some());
+        for bad in ["", "a~b", "a b", "a\n", "ü", &"a".repeat(254)] {
+            assert!(name(bad).is_none(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Puts a bundle in its place, whole or not at all.
+//!
+//! The files are written beside the place and changed over in one rename; what was there before is
+//! kept as `mesh.previous`. Whatever fails on the way, the old installation stands as it was.
+
+use std::{
+    fs::{self, DirBuilder, File},
+    io,
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
+};
+
+use nix::{
+    fcntl::{AT_FDCWD, RenameFlags, renameat2},
+    unistd::{User, chown, geteuid},
+};
+
+use crate::{
+    bundle::Bundle,
+    config::paths::{self, Paths},
+};
+
+/// The bundle could not be put in its place.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {step} {}", path.display())]
+pub struct Error {
+    step: &'static str,
+    path: PathBuf,
+    source: io::Error,
+}
+
+/// A bundle that is written, but not yet in its place. Gone when dropped.
+#[derive(Debug)]
+pub struct Staged {
+    dir: PathBuf,
+    place: PathBuf,
+}
+
+impl Staged {
+    /// Writes the files beside their place.
+    pub fn write(bundle: &Bundle, paths: &Paths) -> Result<Self, Error> {
+        let place = paths.bundle();
+        let parent = place.parent().unwrap_or(paths.root());
+        let make = DirBuilder::new().recursive(true).mode(0o755).create(parent);
+        make.map_err(at("make the directory", parent))?;
+        let dir = parent.join(format!("mesh.new-{}", std::process::id()));
+        let make = DirBuilder::new().mode(0o755).create(&dir);
+        make.map_err(at("make the directory", &dir))?;
+        let staged = Self { dir, place };
+        let owner = owner(paths);
+        for (name, content) in bundle.files() {
+            let path = staged.dir.join(name);
+            let mode = if name == paths::TOKEN { 0o600 } else { 0o644 };
+            let write = hawser_state::write_file(&path, mode, content);
+            write.map_err(io::Error::other).map_err(at("write", &path))?;
+            give(&path, owner.as_ref())?;
+        }
+        give(&staged.dir, owner.as_ref())?;
+        Ok(staged)
+    }
+
+    /// Where the files are now.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Changes over. What was there before is kept, and named.
+    pub fn put_in_place(self) -> Result<Option<PathBuf>, Error> {
+        let parent = self.place.parent().unwrap_or(&self.place);
+        let previous = self.place.with_extension("previous");
+        let replaced = self.place.exists();
+        let rename = if replaced {
+            exchange(&self.dir, &self.place)
+        } else {
+            fs::rename(&self.dir, &self.place)
+        };
+        rename.map_err(at("put in place", &self.place))?;
+        File::open(parent).and_then(|dir| dir.sync_all()).map_err(at("sync", parent))?;
+        if !replaced {
+            return Ok(None);
+        }
+        // From here on the new files are in place; what follows is tidying up.
+        let kept = remove(&previous).and_then(|()| fs::rename(&self.dir, &previous));
+        Ok(kept.is_ok().then_some(previous))
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if let Err(error) = remove(&self.dir) {
+            tracing::warn!(path = %self.dir.display(), %error, "staged files left behind");
+        }
+    }
+}
+
+/// Both names change in one step. Not every file system can; then it takes two renames, and a
+/// crash between them leaves the old files under the name `mesh.previous`.
+fn exchange(new: &Path, place: &Path) -> io::Result<()> {
+    match renameat2(AT_FDCWD, new, AT_FDCWD, place, RenameFlags::RENAME_EXCHANGE) {
+        Ok(()) => Ok(()),
+        Err(nix::errno::Errno::EINVAL | nix::errno::Errno::ENOSYS) => {
+            let previous = place.with_extension("previous");
+            remove(&previous)?;
+            fs::rename(place, &previous)?;
+            fs::rename(new, place).inspect_err(|_| drop(fs::rename(&previous, place)))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn remove(dir: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// The user that the service runs as, when root installs for it.
+fn owner(paths: &Paths) -> Option<User> {
+    if !paths.is_system() || !geteuid().is_root() {
+        return None;
+    }
+    User::from_name(SERVICE_USER).ok().flatten()
+}
+
+fn give(path: &Path, owner: Option<&User>) -> Result<(), Error> {
+    let Some(user) = owner else { return Ok(()) };
+    let give = chown(path, Some(user.uid), Some(user.gid));
+    give.map_err(io::Error::from).map_err(at("give to istio-proxy", path))
+}
+
+fn at(step: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error { step, path, source }
+}
+
+const SERVICE_USER: &str = "istio-proxy";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bundle(content: &str) -> (tempfile::TempDir, Bundle) {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, _) in paths::BUNDLE {
+            hawser_state::write_file(&dir.path().join(name), 0o600, content.as_bytes()).unwrap();
+        }
+        let bundle = Bundle::read(dir.path()).unwrap();
+        (dir, bundle)
+    }
+
+    fn installed(paths: &Paths) -> Vec<String> {
+        let mut names: Vec<_> = fs::read_dir(paths.bundle().parent().unwrap())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn the_second_bundle_replaces_the_first_and_keeps_it() {
+        let root = tempfile::tempdir().unwrap();
+        let paths = Paths::under(root.path());
+        for (content, previous) in [("one", None), ("two", Some("one")), ("three", Some("two"))] {
+            let (_dir, bundle) = bundle(content);
+
+            let kept = Staged::write(&bundle, &paths).unwrap().put_in_place().unwrap();
+
+            let read = |dir: &Path| fs::read_to_string(dir.join(paths::TOKEN)).unwrap();
+            assert_eq!(read(&paths.bundle()), content);
+            assert_eq!(kept.as_deref().map(read).as_deref(), previous);
+        }
+        assert_eq!(installed(&paths), ["mesh", "mesh.previous"]);
+    }
+
+    #[test]
+    fn what_is_staged_and_dropped_leaves_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let paths = Paths::under(root.path());
+        let (_dir, bundle) = bundle("one");
+
+        drop(Staged::write(&bundle, &paths).unwrap());
+
+        assert!(installed(&paths).is_empty());
+    }
+
+    #[test]
+    fn the_token_is_for_its_owner_alone() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let root = tempfile::tempdir().unwrap();
+        let paths = Paths::under(root.path());
+        let (_dir, bundle) = bundle("one");
+
+        Staged::write(&bundle, &paths).unwrap().put_in_place().unwrap();
+
+        let mode = |name| fs::metadata(paths.bundle().join(name)).unwrap().permissions().mode();
+        assert_eq!(mode(paths::TOKEN) & 0o777, 0o600);
+        assert_eq!(mode(paths::CLUSTER_ENV) & 0o777, 0o644);
+    }
+}

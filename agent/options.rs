@@ -1,0 +1,152 @@
+//! What each part is told of the configuration: its own options, and no more.
+
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+
+use hawser_dns::{Scope, Upstreams, resolv};
+use hawser_envoy::{
+    arguments::Arguments,
+    bootstrap::{self, LogFormat, Transport},
+    supervise,
+};
+use hawser_istiod as istiod;
+use hawser_node::{Facts, Ports};
+use hawser_rt::Backoff;
+use hawser_state::Store;
+use tokio::sync::watch;
+
+use crate::config::{Config, Dns, Envoy, Istiod};
+
+/// The way to the certificate authority.
+pub(crate) fn ca(config: &Config) -> istiod::Options {
+    way(config, &config.ca, &config.variables.ca_headers)
+}
+
+/// The way to configuration.
+pub(crate) fn xds(config: &Config) -> istiod::Options {
+    way(config, &config.istiod, &config.variables.xds_headers)
+}
+
+fn way(config: &Config, to: &Istiod, headers: &[(String, String)]) -> istiod::Options {
+    // Istio's agent sends it even if it is empty, and istiod tells clusters apart by it.
+    let cluster = config.variables.meta.get("CLUSTER_ID").cloned().unwrap_or_default();
+    let mut all = vec![("clusterid".to_owned(), cluster)];
+    all.extend_from_slice(headers);
+    istiod::Options {
+        endpoint: to.endpoint.clone(),
+        roots: to.roots.clone(),
+        hosts: config.hosts.clone(),
+        token: Some(config.token.clone()),
+        headers: all,
+        connect_timeout: config.connect_timeout,
+    }
+}
+
+/// The certificate to obtain, and where to keep it.
+pub(crate) fn identity(config: &Config, store: Arc<Store>) -> hawser_identity::Options {
+    hawser_identity::Options {
+        id: config.node.id.clone(),
+        key: config.identity.key,
+        ttl: config.identity.ttl,
+        signer: config.identity.signer.clone(),
+        token: config.token.clone(),
+        store,
+    }
+}
+
+/// What the node is made from.
+pub(crate) fn facts(config: &Config) -> Facts {
+    let node = &config.node;
+    let variables = &config.variables;
+    let mut proxy_config = config.proxy.clone();
+    if let (Some(service), Some(proxy)) = (&node.service, proxy_config.as_object_mut()) {
+        proxy.insert("serviceCluster".to_owned(), service.as_str().into());
+    }
+    Facts {
+        ips: node.ips.clone(),
+        name: node.name.clone(),
+        namespace: node.id.namespace().to_owned(),
+        domain: Some(node.domain.clone()),
+        service_account: Some(node.id.service_account().to_owned()),
+        meta: variables.meta.clone(),
+        meta_json: variables.meta_json.clone(),
+        pod_labels: BTreeMap::new(),
+        pod_annotations: BTreeMap::new(),
+        proxy_config,
+        dns_proxy_addr: variables.dns_proxy_addr.clone(),
+        ports: ports(&config.envoy),
+        skip_deprecated_logs: true,
+        metadata_discovery: None,
+        workload_identity_socket: "socket".to_owned(),
+        istio_version: ISTIO_VERSION.to_owned(),
+    }
+}
+
+fn ports(envoy: &Envoy) -> Ports {
+    Ports { status: envoy.status_port, prometheus: envoy.prometheus_port }
+}
+
+/// Envoy's bootstrap; its status port leads to the agent's.
+pub(crate) fn bootstrap(config: &Config, agent_port: u16) -> bootstrap::Options {
+    let envoy = &config.envoy;
+    bootstrap::Options {
+        flavour: envoy.flavour,
+        transport: if config.delta { Transport::Delta } else { Transport::StateOfTheWorld },
+        dual_stack: envoy.dual_stack,
+        xds_socket: config.paths.xds_socket(),
+        sds_socket: config.paths.sds_socket(),
+        admin_port: envoy.admin_port,
+        agent_port,
+        ports: ports(envoy),
+        profile: config.paths.run().join("envoy.prof"),
+        log_format: LogFormat::Text,
+    }
+}
+
+/// Envoy's life, when the agent is to lead it.
+pub(crate) fn supervise(
+    config: &Config,
+    admin: SocketAddr,
+    state: watch::Sender<supervise::EnvoyState>,
+) -> Option<supervise::Options> {
+    let mut arguments = Arguments::new(config.paths.bootstrap(), &config.node.ips);
+    arguments.concurrency = config.envoy.concurrency;
+    arguments.log = config.envoy.log.clone();
+    Some(supervise::Options {
+        binary: config.envoy.binary.clone()?,
+        arguments: arguments.list(),
+        admin,
+        drain: config.envoy.drain,
+        patience: ENVOY_PATIENCE,
+        backoff: Backoff::new(ENVOY_FIRST, ENVOY_LAST),
+        state,
+    })
+}
+
+/// The DNS proxy.
+pub(crate) fn dns(config: &Config, dns: &Dns) -> hawser_dns::Options {
+    let upstreams = if dns.upstreams.is_empty() {
+        Upstreams::ResolvConf(dns.resolv_conf.clone())
+    } else {
+        Upstreams::Fixed(dns.upstreams.clone())
+    };
+    hawser_dns::Options {
+        scope: Scope {
+            namespace: config.node.id.namespace().to_owned(),
+            domain: config.node.domain.clone(),
+            search: search(dns),
+        },
+        upstreams,
+        timeout: dns.timeout,
+    }
+}
+
+/// The domains that this machine's programs append to names.
+fn search(dns: &Dns) -> Vec<String> {
+    resolv::read(&dns.resolv_conf).map(|conf| conf.search).unwrap_or_default()
+}
+
+/// istiod decides by it what to send: the version of Istio whose agent this one stands in for.
+const ISTIO_VERSION: &str = "1.32.0";
+const ENVOY_PATIENCE: Duration = Duration::from_secs(5);
+const ENVOY_FIRST: Duration = Duration::from_millis(500);
+const ENVOY_LAST: Duration = Duration::from_secs(30);

@@ -1,0 +1,86 @@
+//! Everything the agent opens before anything of it runs: directories, state, sockets, and Envoy's
+//! bootstrap. What is missing, taken or forbidden is found here, with its name.
+
+use std::{fs::DirBuilder, net::SocketAddr, os::unix::fs::DirBuilderExt as _};
+
+use anyhow::Context as _;
+use hawser_dns::Sockets;
+use hawser_envoy::bootstrap;
+use hawser_node::Node;
+use hawser_rt::uds;
+use hawser_state::{Store, write_file};
+use tokio::net::{TcpListener, UnixListener};
+use tracing::{info, warn};
+
+use crate::{
+    config::{Config, paths::Paths},
+    options,
+};
+
+/// What was opened.
+pub(crate) struct Prepared {
+    pub(crate) node: Node,
+    pub(crate) admin: SocketAddr,
+    pub(crate) store: Store,
+    pub(crate) sds: UnixListener,
+    pub(crate) xds: UnixListener,
+    pub(crate) dns: Option<(Sockets, hawser_dns::Options)>,
+    pub(crate) status: TcpListener,
+    pub(crate) says: UnixListener,
+}
+
+pub(crate) async fn all(config: &Config) -> anyhow::Result<Prepared> {
+    let node = node(config)?;
+    info!(node = node.id, id = %config.node.id, istiod = %config.istiod.endpoint, "hawser starts");
+    directories(&config.paths)?;
+    let store = Store::open(&config.paths.state()).context("open the state directory")?;
+    // The sockets first: where another agent runs, they are what tells.
+    let paths = &config.paths;
+    let sds = uds::bind(&paths.sds_socket(), 0o660).context("serve certificates")?;
+    let xds = uds::bind(&paths.xds_socket(), 0o660).context("serve configuration")?;
+    let says = uds::bind(&paths.admin_socket(), 0o660).context("serve status")?;
+    let dns = match &config.dns {
+        Some(dns) => Some((Sockets::bind(&dns.listen)?, options::dns(config, dns))),
+        None => None,
+    };
+    let status = TcpListener::bind(config.status).await;
+    let status = status.with_context(|| {
+        format!(
+            "answer /healthz/ready on {}; if another program has it, set status.listen",
+            config.status
+        )
+    })?;
+    let bootstrap = options::bootstrap(config, status.local_addr()?.port());
+    let document = serde_json::to_vec_pretty(&bootstrap::render(&bootstrap, &node))?;
+    write_file(&paths.bootstrap(), 0o640, &document).context("write Envoy's bootstrap")?;
+    let admin = bootstrap::admin_address(&bootstrap, &node);
+    Ok(Prepared { node, admin, store, sds, xds, dns, status, says })
+}
+
+/// Takes the sockets away again: whoever finds one expects an agent behind it.
+pub(crate) fn clear(paths: &Paths) {
+    for socket in [paths.sds_socket(), paths.xds_socket(), paths.admin_socket()] {
+        if let Err(error) = std::fs::remove_file(&socket) {
+            warn!(path = %socket.display(), %error, "socket left behind");
+        }
+    }
+}
+
+fn node(config: &Config) -> anyhow::Result<Node> {
+    let (node, warnings) = Node::new(&options::facts(config))?;
+    for warning in warnings {
+        warn!(%warning, "left out of what istiod is told");
+    }
+    Ok(node)
+}
+
+/// systemd makes both for the service; elsewhere nobody else does.
+fn directories(paths: &Paths) -> anyhow::Result<()> {
+    for (dir, mode) in [(paths.run(), 0o750), (paths.state(), 0o700)] {
+        if !dir.exists() {
+            let make = DirBuilder::new().recursive(true).mode(mode).create(&dir);
+            make.with_context(|| format!("make {}", dir.display()))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,220 @@
+//! A Debian that is booted by a real systemd, for as long as a test needs it.
+//!
+//! The tree is made once by debootstrap, from the mirror this machine's apt uses, and kept in the
+//! target directory; every boot gets a throw-away overlay of it. Its network is a loopback of its
+//! own. Needs root; without it the test fails and says so.
+
+use std::{
+    fs,
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::{Pid, geteuid},
+};
+
+/// One booted machine. Powered off when dropped.
+pub(crate) struct Machine {
+    nspawn: Child,
+    init: i32,
+    groups: Vec<PathBuf>,
+}
+
+impl Machine {
+    /// Boots one; the given directories of the host can be read in it, at the same place.
+    pub(crate) fn boot(name: &str, shared: &[&Path]) -> Result<Self> {
+        ensure!(
+            geteuid().is_root(),
+            "this test boots a machine and needs root; `make lint unit` runs what does not"
+        );
+        let tree = tree()?;
+        let name = format!("hawser-{name}-{}", std::process::id());
+        let groups = groups(&name)?;
+        let mut boot = Command::new("sh");
+        // The shell moves itself, so that nspawn starts inside a group of its own.
+        boot.args(["-c", JOIN_AND_EXEC, "boot"]);
+        boot.args(groups.iter().map(|group| group.join("cgroup.procs"))).arg("--");
+        boot.args(["systemd-nspawn", "-q", "--register=no", "--keep-unit", "--private-network"]);
+        boot.args(["--volatile=overlay", "--console=pipe", "--boot", "-M", &name, "-D"]).arg(&tree);
+        for path in shared {
+            boot.arg(format!("--bind-ro={}", path.display()));
+        }
+        boot.env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1");
+        boot.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let nspawn = boot.spawn().context("start systemd-nspawn")?;
+        let mut machine = Self { nspawn, init: 0, groups };
+        wait_for("systemd in the machine", BOOT, || {
+            // The first child of nspawn is not yet the machine's init; that one stays.
+            machine.init = machine.child().context("nspawn has no child")?;
+            let state = machine.run(&["systemctl", "is-system-running"])?;
+            let state = String::from_utf8_lossy(&state.stdout).trim().to_owned();
+            Ok(["running", "degraded"].contains(&state.as_str()).then_some(()))
+        })?;
+        Ok(machine)
+    }
+
+    /// Runs a command in the machine, to its end.
+    pub(crate) fn run(&self, command: &[&str]) -> Result<Output> {
+        self.enter(command).output().with_context(|| format!("run {command:?} in the machine"))
+    }
+
+    /// The same, and what it printed; an error unless it succeeded.
+    pub(crate) fn succeed(&self, command: &[&str]) -> Result<String> {
+        let output = self.run(command)?;
+        let printed = format!(
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        ensure!(output.status.success(), "{command:?} ended with {}:\n{printed}", output.status);
+        Ok(printed)
+    }
+
+    /// Starts a command in the machine; it ends with the machine.
+    pub(crate) fn start(&self, command: &[&str]) -> Result<Child> {
+        let mut enter = self.enter(command);
+        enter.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        enter.spawn().with_context(|| format!("start {command:?} in the machine"))
+    }
+
+    fn enter(&self, command: &[&str]) -> Command {
+        let mut enter = Command::new("nsenter");
+        enter.args(["-t", &self.init.to_string(), "-m", "-u", "-i", "-n", "-p", "-C"]);
+        enter.args(["env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8"]);
+        enter.args(command);
+        enter
+    }
+
+    fn child(&self) -> Option<i32> {
+        let pid = self.nspawn.id();
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+        children.split_whitespace().next()?.parse().ok()
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        if self.init != 0 {
+            // SIGRTMIN+4 asks systemd to power off.
+            let ask = Command::new("kill").args(["-s", "RTMIN+4", &self.init.to_string()]).status();
+            drop(ask);
+            drop(wait_for("the machine to power off", BOOT, || Ok(self.nspawn.try_wait()?)));
+        }
+        if matches!(self.nspawn.try_wait(), Ok(None)) {
+            let pid = i32::try_from(self.nspawn.id()).unwrap_or_default();
+            let _gone = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+        drop(self.nspawn.wait());
+        for group in &self.groups {
+            drop(remove_group(group));
+        }
+    }
+}
+
+/// The tree to boot, made at the first call.
+fn tree() -> Result<PathBuf> {
+    let base = Path::new(env!("CARGO_TARGET_TMPDIR")).join("machine");
+    let done = base.join("done");
+    fs::create_dir_all(&base)?;
+    let lock = fs::File::create(base.join("lock"))?;
+    lock.lock().context("wait for another test that makes the tree")?;
+    let tree = base.join("tree");
+    if done.exists() {
+        return Ok(tree);
+    }
+    let (mirror, suite) = mirror()?;
+    writeln!(io::stderr(), "making a Debian {suite} to boot; once")?;
+    drop(fs::remove_dir_all(&tree));
+    let make = Command::new("debootstrap")
+        .args(["--variant=minbase", &format!("--include={PACKAGES}"), &suite])
+        .arg(&tree)
+        .arg(&mirror)
+        .stdin(Stdio::null())
+        .output()
+        .context("run debootstrap; `tests/tools.sh` installs it")?;
+    if !make.status.success() {
+        bail!("debootstrap failed:\n{}", String::from_utf8_lossy(&make.stdout));
+    }
+    for unit in ["getty@tty1.service", "console-getty.service"] {
+        let mask = Command::new("chroot").arg(&tree).args(["systemctl", "mask", unit]).output()?;
+        ensure!(mask.status.success(), "mask {unit}");
+    }
+    hawser_state::write_file(&done, 0o644, b"")?;
+    Ok(tree)
+}
+
+/// Where this machine's apt has its packages from.
+fn mirror() -> Result<(String, String)> {
+    let format = "$(REPO_URI) $(RELEASE)";
+    let listed = Command::new("apt-get")
+        .args(["indextargets", "--format", format, "Created-By: Packages", "Component: main"])
+        .output()
+        .context("ask apt for its mirror; this test needs a Debian or a derivative")?;
+    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+    let first = listed.lines().find(|line| !line.contains('-')).or_else(|| listed.lines().next());
+    let (uri, suite) = first
+        .and_then(|line| line.split_once(' '))
+        .context("apt knows no mirror; is there a sources list?")?;
+    Ok((uri.to_owned(), suite.to_owned()))
+}
+
+/// A control group of its own in every hierarchy that systemd uses here.
+fn groups(name: &str) -> Result<Vec<PathBuf>> {
+    let top = Path::new("/sys/fs/cgroup");
+    let unified = top.join("cgroup.controllers").exists();
+    let hierarchies: Vec<PathBuf> = if unified {
+        vec![top.to_owned()]
+    } else {
+        ["unified", "systemd"].iter().map(|h| top.join(h)).filter(|h| h.is_dir()).collect()
+    };
+    ensure!(!hierarchies.is_empty(), "no control groups under {}", top.display());
+    let groups: Vec<PathBuf> = hierarchies.iter().map(|hierarchy| hierarchy.join(name)).collect();
+    for group in &groups {
+        fs::create_dir_all(group).with_context(|| format!("make {}", group.display()))?;
+    }
+    Ok(groups)
+}
+
+/// Groups are removed from the leaves up; their files go with them.
+fn remove_group(group: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(group)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            remove_group(&entry.path())?;
+        }
+    }
+    fs::remove_dir(group)
+}
+
+/// Asks until there is an answer. What never comes is an error that says what it was.
+pub(crate) fn wait_for<T>(
+    what: &str,
+    limit: Duration,
+    mut ask: impl FnMut() -> Result<Option<T>>,
+) -> Result<T> {
+    let begun = std::time::SystemTime::now();
+    loop {
+        let late = begun.elapsed().is_ok_and(|waited| waited > limit);
+        match ask() {
+            Ok(Some(answer)) => return Ok(answer),
+            Err(error) if late => return Err(error.context(what.to_owned())),
+            Ok(None) if late => bail!("{what}: not within {limit:?}"),
+            Ok(None) | Err(_) => {}
+        }
+        #[expect(clippy::disallowed_methods, reason = "a pause between two questions")]
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+const JOIN_AND_EXEC: &str = r#"
+while [ "$1" != -- ]; do echo $$ >"$1" || exit 1; shift; done
+shift
+exec "$@"
+"#;
+const PACKAGES: &str = "systemd,systemd-sysv,dbus,iproute2,procps,libnss-myhostname";
+const BOOT: Duration = Duration::from_secs(60);

@@ -1,0 +1,24 @@
+//! The promises of the README, each in a file of its own, held against the real program.
+//!
+//! One binary for all of them: linking is what takes the time.
+
+#![expect(
+    clippy::panic_in_result_fn,
+    clippy::indexing_slicing,
+    reason = "a test ends where it fails, by an error or by an assertion"
+)]
+
+mod dns;
+mod envoy;
+mod explains;
+mod identity;
+mod istiod_away;
+mod joins;
+mod machine;
+mod package;
+mod relay;
+mod rig;
+mod shutdown;
+
+/// The program under test.
+const HAWSER: &str = env!("CARGO_BIN_EXE_hawser");

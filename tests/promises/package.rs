@@ -1,0 +1,111 @@
+//! The package installs, starts on a booted systemd, and goes without a trace.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::{
+    HAWSER,
+    machine::{Machine, wait_for},
+};
+
+#[test]
+fn a_machine_installs_joins_starts_and_removes() -> Result<()> {
+    let package = package()?;
+    let mesh = Path::new(HAWSER).with_file_name("mesh");
+    let shared = [package.parent().context("a directory")?, mesh.parent().context("a directory")?];
+    let machine = Machine::boot("package", &shared)?;
+    let deb = package.to_str().context("a path in UTF-8")?;
+
+    // A service that has not joined says so, and systemd does not try again.
+    machine.succeed(&["dpkg", "-i", deb])?;
+    machine.succeed(&["systemd-analyze", "verify", "--man=no", "hawser.service"])?;
+    ensure!(!machine.run(&["systemctl", "start", "hawser"])?.status.success(), "it has not joined");
+    let journal = machine.succeed(&["journalctl", "-u", "hawser", "-o", "cat"])?;
+    ensure!(journal.contains("run `hawser join BUNDLE`"), "{journal}");
+    let result = machine.succeed(&["systemctl", "show", "hawser"])?;
+    ensure!(result.contains("ExecMainStatus=78\n"), "{result}");
+    ensure!(result.contains("NRestarts=0\n"), "{result}");
+    machine.succeed(&["systemctl", "reset-failed", "hawser"])?;
+
+    // With a mesh, it joins and is ready when systemctl returns.
+    let _mesh = machine.start(&[mesh.to_str().context("UTF-8")?, "--dir", "/srv/mesh"])?;
+    wait_for("the mesh in the machine", Duration::from_secs(30), || {
+        Ok(machine
+            .run(&["test", "-e", "/srv/mesh/bundle/root-cert.pem"])?
+            .status
+            .success()
+            .then_some(()))
+    })?;
+    machine.succeed(&["hawser", "join", "/srv/mesh/bundle"])?;
+    machine.succeed(&["systemctl", "enable", "--now", "hawser"])?;
+    let status = machine.succeed(&["hawser", "status"])?;
+    ensure!(status.contains("ready"), "{status}");
+
+    runs_confined(&machine)?;
+    speaks_to_the_journal(&machine)?;
+
+    // Killed, it comes back; and the identity it has makes it ready without the token.
+    machine.succeed(&["rm", "/etc/hawser/mesh/istio-token"])?;
+    machine.succeed(&["systemctl", "kill", "-s", "KILL", "hawser"])?;
+    wait_for("the service after a crash", Duration::from_secs(60), || {
+        Ok(machine.run(&["hawser", "status"])?.status.success().then_some(()))
+    })?;
+
+    // Removed and purged, nothing is left but the user.
+    machine.succeed(&["dpkg", "-r", "hawser"])?;
+    ensure!(!machine.run(&["systemctl", "is-active", "hawser"])?.status.success(), "still active");
+    machine.succeed(&["dpkg", "-P", "hawser"])?;
+    let left = machine.run(&["sh", "-c", "find / -xdev -name '*hawser*' -not -path '/proc/*' -not -path '/work/*' -not -path '/var/log/*'"])?;
+    let left = String::from_utf8_lossy(&left.stdout).into_owned();
+    let shared_name =
+        |line: &&str| shared.iter().any(|dir| line.starts_with(&*dir.to_string_lossy()));
+    let left: Vec<&str> = left.lines().filter(|line| !shared_name(line)).collect();
+    ensure!(left.is_empty(), "left behind: {left:?}");
+    Ok(())
+}
+
+/// Not root, no capability, and nothing that strangers may open.
+fn runs_confined(machine: &Machine) -> Result<()> {
+    let user =
+        machine.succeed(&["sh", "-c", "ps -o user= -p $(systemctl show hawser -P MainPID)"])?;
+    ensure!(user.trim() == "istio-p+" || user.trim() == "istio-proxy", "{user}");
+    let status = "grep Cap /proc/$(systemctl show hawser -P MainPID)/status";
+    let capabilities = machine.succeed(&["sh", "-c", status])?;
+    ensure!(capabilities.lines().all(|line| line.ends_with("0000000000000000")), "{capabilities}");
+    let modes = machine.succeed(&["stat", "-c", "%a %U", "/var/lib/hawser", "/run/hawser"])?;
+    ensure!(modes == "700 istio-proxy\n750 istio-proxy\n", "{modes}");
+    let score = machine.succeed(&["systemd-analyze", "security", "hawser", "--no-pager"])?;
+    let overall = score.lines().find(|line| line.contains("Overall exposure")).unwrap_or_default();
+    let score: f32 =
+        overall.split_whitespace().find_map(|word| word.parse().ok()).context("score")?;
+    ensure!(score <= 2.0, "{overall}");
+    Ok(())
+}
+
+/// Values stand in the line that people read, and in fields that programs read.
+fn speaks_to_the_journal(machine: &Machine) -> Result<()> {
+    let plain = machine.succeed(&["journalctl", "-u", "hawser", "-o", "cat"])?;
+    ensure!(plain.contains("certificate"), "{plain}");
+    let json = machine.succeed(&["journalctl", "-u", "hawser", "-o", "json"])?;
+    let entries =
+        json.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let with_fields = entries.filter(|entry| entry.get("TARGET").is_some()).count();
+    ensure!(with_fields > 0, "no entry has fields of its own:\n{json}");
+    Ok(())
+}
+
+/// The package, made of the program under test.
+fn package() -> Result<PathBuf> {
+    let output = Path::new(env!("CARGO_TARGET_TMPDIR")).join("packages");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/build-deb.sh");
+    let build = Command::new(script).arg(HAWSER).arg(&output).output()?;
+    let said = String::from_utf8_lossy(&build.stderr).into_owned();
+    ensure!(build.status.success(), "build-deb.sh: {said}");
+    let mut packages = std::fs::read_dir(&output)?.filter_map(Result::ok).map(|entry| entry.path());
+    packages.find(|path| path.extension().is_some_and(|ext| ext == "deb")).context("no package")
+}

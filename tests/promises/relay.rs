@@ -1,0 +1,62 @@
+//! Configuration passes unchanged, whatever its type and size.
+
+use anyhow::{Context as _, Result, ensure};
+use hawser_harness::wait::wait_for;
+use hawser_proto::type_url;
+
+use crate::rig::Rig;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_of_100_mb_reaches_envoy() -> Result<()> {
+    let rig = Rig::with_envoy().await?;
+    let _agent = rig.serving().await?;
+    let before = responses(&rig).await?;
+
+    rig.mesh.istiod.world().change(|state| state.ballast(100 * 1024 * 1024));
+
+    wait_for("Envoy to answer the large push", async || {
+        let status = rig.status().await?;
+        let clusters = &status["relay"]["types"][type_url::CLUSTER];
+        ensure!(clusters["responses"].as_u64() > Some(before), "{clusters}");
+        let version = |which: &str| clusters[which]["version"].clone();
+        ensure!(version("accepted") == version("sent"), "{clusters}");
+        Ok(())
+    })
+    .await?;
+    ensure!(rig.request().await?.status == 200, "and it serves on");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_envoy_refuses_is_refused_at_istiod_and_the_rest_stays() -> Result<()> {
+    let rig = Rig::with_envoy().await?;
+    let _agent = rig.serving().await?;
+
+    rig.mesh.istiod.world().change(|state| state.garbage(type_url::CLUSTER));
+
+    let refused = |seen: &hawser_harness::istiod::Seen| !seen.nacks(type_url::CLUSTER).is_empty();
+    rig.mesh.istiod.until("Envoy's refusal", refused).await?;
+    assert_eq!(rig.status().await?["relay"]["types"][type_url::CLUSTER]["rejections"], 1);
+    ensure!(rig.request().await?.status == 200, "and it serves on");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_istiod_ends_is_opened_again() -> Result<()> {
+    let rig = Rig::with_envoy().await?;
+    let _agent = rig.serving().await?;
+    let streams = rig.mesh.istiod.seen().streams.len();
+
+    rig.mesh.istiod.goaway(std::time::Duration::ZERO);
+
+    // Envoy's and the agent's own.
+    rig.mesh.istiod.until("both streams again", |seen| seen.streams.len() >= streams + 2).await?;
+    ensure!(rig.request().await?.status == 200, "and it serves on");
+    Ok(())
+}
+
+async fn responses(rig: &Rig) -> Result<u64> {
+    let status = rig.status().await?;
+    let clusters = &status["relay"]["types"][type_url::CLUSTER]["responses"];
+    clusters.as_u64().context("no clusters yet")
+}

@@ -1,0 +1,54 @@
+//! A stop is clean: requests are drained, sockets are gone, nothing is left running.
+
+use std::fs;
+
+use anyhow::{Context as _, Result, ensure};
+use hawser_harness::agent::alive;
+
+use crate::rig::Rig;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_leaves_no_process_and_no_socket() -> Result<()> {
+    let rig = Rig::with_envoy().await?;
+    let mut agent = rig.serving().await?;
+    let status = rig.status().await?;
+    let envoy = i32::try_from(status["envoy"]["pid"].as_i64().context("no pid")?)?;
+
+    let ended = agent.terminate().await?;
+
+    assert_eq!(ended.code(), Some(0));
+    ensure!(agent.notified().stopping, "systemd was not told");
+    ensure!(!alive(envoy), "Envoy is left running");
+    for entry in fs::read_dir(rig.file("run/hawser"))? {
+        let entry = entry?;
+        let socket = entry.path().extension().is_some_and(|extension| extension == "sock");
+        ensure!(!socket, "{} is left", entry.path().display());
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_agent_leaves_does_not_stop_the_next() -> Result<()> {
+    let rig = Rig::joined().await?;
+    rig.vm.start().await?.kill().await?;
+
+    let mut agent = rig.vm.start().await?;
+
+    assert_eq!(agent.terminate().await?.code(), Some(0));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_agent_is_refused_and_the_first_goes_on() -> Result<()> {
+    let rig = Rig::joined().await?;
+    let first = rig.vm.start().await?;
+
+    let mut second = rig.vm.spawn(&[], &[])?;
+    let ended = second.wait_exit(hawser_harness::wait::PATIENCE).await?;
+
+    assert_eq!(ended.code(), Some(1));
+    ensure!(second.tail().contains("sds.sock"), "{}", second.tail());
+    assert_eq!(rig.status().await?["state"], "ready");
+    ensure!(alive(first.pid()));
+    Ok(())
+}

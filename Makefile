@@ -32,11 +32,13 @@ lint:
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --quiet
 
+# Always the whole workspace: for a part of it, cargo would settle on other features and build
+# everything below again.
 unit:
-	$(CARGO) test --locked --workspace --lib --bins
+	$(CARGO) test --locked --workspace --lib --bins --test proxy --test fakes
 
 scenarios: build
-	$(CARGO) test --locked --test promises
+	$(CARGO) test --locked --workspace --test promises
 
 tools:
 	@tests/tools.sh

@@ -76,10 +76,11 @@ impl Machine {
     }
 
     /// Starts a command in the machine; it ends with the machine.
-    pub(crate) fn start(&self, command: &[&str]) -> Result<Child> {
+    pub(crate) fn start(&self, command: &[&str]) -> Result<Started> {
         let mut enter = self.enter(command);
         enter.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        enter.spawn().with_context(|| format!("start {command:?} in the machine"))
+        let entered = enter.spawn();
+        Ok(Started(entered.with_context(|| format!("start {command:?} in the machine"))?))
     }
 
     fn enter(&self, command: &[&str]) -> Command {
@@ -113,6 +114,17 @@ impl Drop for Machine {
         for group in &self.groups {
             drop(remove_group(group));
         }
+    }
+}
+
+/// The way into the machine of a command that runs on in it. Has to go before the machine: a dead
+/// process that somebody outside has not waited for holds its power-off up.
+pub(crate) struct Started(Child);
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
     }
 }
 

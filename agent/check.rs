@@ -4,7 +4,7 @@ use std::{path::Path, time::SystemTime};
 
 use hawser_identity::token;
 use hawser_istiod::Roots;
-use hawser_pki::Bundle;
+use hawser_pki::{Bundle, SpiffeId};
 use hawser_rt::Chain;
 
 use crate::config::{Config, problem::Problem, source::read_text};
@@ -30,13 +30,27 @@ pub fn roots(config: &Config) -> Vec<Problem> {
 
 /// The token, which has to be good for as long as there is no certificate.
 pub fn token(config: &Config, now: SystemTime) -> Option<Problem> {
-    let place = config.token.display().to_string();
-    match read_text(&config.token) {
-        Err(error) => Some(Problem::with(place, format!("cannot be read: {error}"))),
-        Ok(text) => token::inspect(text.trim(), now)
-            .err()
-            .map(|problem| Problem::with(place, Chain(&problem).to_string())),
-    }
+    let wrong = match read_text(&config.token) {
+        Err(error) => Some(format!("cannot be read: {error}")),
+        Ok(text) => match token::inspect(text.trim(), now) {
+            Err(problem) => Some(Chain(&problem).to_string()),
+            Ok(facts) => for_somebody_else(&config.node.id, facts.subject.as_deref()),
+        },
+    };
+    wrong.map(|wrong| Problem::with(config.token.display().to_string(), wrong))
+}
+
+/// istiod issues what the token says, whatever the machine is configured as.
+fn for_somebody_else(id: &SpiffeId, subject: Option<&str>) -> Option<String> {
+    let account = subject?.strip_prefix("system:serviceaccount:")?;
+    let (namespace, name) = account.split_once(':')?;
+    let same = (namespace, name) == (id.namespace(), id.service_account());
+    (!same).then(|| {
+        format!(
+            "it is for service account {name} in namespace {namespace}, and this machine is {id}; \
+             make both with one run of `istioctl x workload entry configure`"
+        )
+    })
 }
 
 fn root_file(path: &Path) -> Option<Problem> {

@@ -1,12 +1,51 @@
 #!/bin/sh
-# Runs every fuzz target for some seconds: run.sh SECONDS_EACH
+# Runs fuzz targets one after the other: run.sh [SECONDS_EACH [TARGET...]]
+#
+# Ends at the first crash, and says which input caused it. What has been learned stays in corpus/.
 set -eu
-cd "$(dirname "$0")"
-command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz
-# The sanitizer is a nightly feature of a compiler that is otherwise the stable one.
+
+seconds=${1:-60}
+case $seconds in
+'' | *[!0-9]*)
+    echo "usage: $0 [SECONDS_EACH [TARGET...]]" >&2
+    exit 2
+    ;;
+esac
+[ $# -eq 0 ] || shift
+
+here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+# What is built with a sanitizer does not mix with other builds.
+CARGO_TARGET_DIR=$(realpath -m -- "${CARGO_TARGET_DIR:-$here/target}")
+export CARGO_TARGET_DIR
+cd "$here"
+
+[ $# -gt 0 ] || set -- $(basename -s .rs -a fuzz_targets/*.rs)
+for name in "$@"; do
+    [ -f "fuzz_targets/$name.rs" ] || { echo "$0: there is no target $name" >&2; exit 2; }
+done
+
+if ! command -v cargo-fuzz >/dev/null; then
+    cargo install --locked --version '^0.13' cargo-fuzz
+    PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
+fi
+
+# Sanitizers are a nightly feature of a compiler that is otherwise the stable one.
 export RUSTC_BOOTSTRAP=1
-for target in fuzz_targets/*.rs; do
-    name=$(basename "$target" .rs)
-    echo "== $name"
-    cargo fuzz run --fuzz-dir . "$name" -- -max_total_time="$1" -max_len=4096 -verbosity=0
+cargo fuzz build --fuzz-dir .
+
+for name in "$@"; do
+    corpus=corpus/$name seeds=seeds/$name artifacts=artifacts/$name
+    mkdir -p "$corpus" "$artifacts"
+    [ -d "$seeds" ] || seeds=
+    begun=$(mktemp)
+    echo "== $name: $seconds s"
+    if ! cargo fuzz run --fuzz-dir . "$name" "$corpus" $seeds -- \
+        -max_total_time="$seconds" -max_len=8192 -timeout=10 -verbosity=0 -print_final_stats=1
+    then
+        input=$(find "$artifacts" -type f -newer "$begun" | head -n 1)
+        rm -f "$begun"
+        echo "== $name: crashed${input:+ on $here/$input}" >&2
+        exit 1
+    fi
+    rm -f "$begun"
 done

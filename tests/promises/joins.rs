@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use anyhow::{Result, ensure};
-use hawser_harness::{bundle::Damage, istiod::Reach};
+use hawser_harness::{bundle::Damage, istiod::Reach, token::Claims};
 
 use crate::rig::{Rig, said, text};
 
@@ -68,6 +68,22 @@ async fn every_bad_bundle_gets_one_message_and_changes_nothing() -> Result<()> {
         assert_eq!(told[1], "hawser: nothing was changed");
         assert_eq!(tree(&rig.file("etc/hawser"))?, before, "{damage:?}");
     }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_of_somebody_else_is_told_before_istiod_is_asked() -> Result<()> {
+    let rig = Rig::new().await?;
+    let dir = rig.file("other");
+    let mut bundle = rig.mesh.bundle.clone();
+    bundle.token = rig.mesh.istiod.tokens().mint(&Claims::new("vms", "db"))?;
+    bundle.write(&dir)?;
+
+    let output = rig.vm.hawser(&["join", text(&dir)?]).await?;
+
+    assert_eq!(output.status.code(), Some(1));
+    let told = "it is for service account db in namespace vms, and this machine is spiffe://";
+    ensure!(said(&output).contains(told), "{}", said(&output));
     Ok(())
 }
 

@@ -1,21 +1,59 @@
-//! A reply from anybody to a question that was asked.
+//! A reply from anybody to a question that was asked: what is passed on is well formed and fits.
 
 #![no_main]
 
-use hawser_dns::{answer::{Action, Transport, answer}, reply};
+use hawser_dns::{
+    answer::{Action, Errand, Transport, answer},
+    message::{HEADER, Record, number},
+    reply,
+};
 use libfuzzer_sys::fuzz_target;
-
-const QUERY: &[u8] = b"\x12\x34\x01\x00\0\x01\0\0\0\0\0\x01\x03www\x07example\0\0\x01\0\x01\0\0\x29\x04\xd0\0\0\0\0\0\0";
 
 fuzz_target!(|bytes: &[u8]| {
     let mut dice = fastrand::Rng::with_seed(1);
-    let Action::Relay(errand) = answer(QUERY, None, Transport::Udp, &mut dice, &mut Vec::new()) else {
+    let Action::Relay(errand) = answer(QUERY, None, Transport::Udp, &mut dice, &mut Vec::new())
+    else {
         panic!("an unknown name is relayed");
     };
-    let question = &QUERY[12..errand.question_end];
-    if reply::check(bytes, 0x1234, question).is_some() {
-        let mut passed = bytes.to_vec();
-        reply::pass_on(&mut passed, QUERY, &errand);
-        assert!(passed.len() <= errand.limit.max(12));
+    // Finding out the identifier is not what this is about.
+    let mut reply = bytes.to_vec();
+    if let Some(id) = reply.first_chunk_mut() {
+        *id = ID;
+    }
+    if reply::check(&reply, u16::from_be_bytes(ID), &QUERY[HEADER..errand.question_end]).is_none() {
+        return;
+    }
+    for known in [false, true] {
+        for limit in [512, errand.limit] {
+            passed_on(&reply, Errand { known, limit, ..errand });
+        }
     }
 });
+
+fn passed_on(reply: &[u8], errand: Errand) {
+    let mut passed = reply.to_vec();
+    reply::pass_on(&mut passed, QUERY, &errand);
+
+    assert!(passed.len() <= errand.limit);
+    assert_eq!(passed[..2], QUERY[..2]);
+    if passed.len() > HEADER {
+        assert_eq!(passed[HEADER..errand.question_end], QUERY[HEADER..errand.question_end]);
+    }
+    if reply.len() <= errand.limit {
+        return;
+    }
+    let mut at = errand.question_end;
+    for count in [6, 8, 10] {
+        for _ in 0..number(&passed, count).expect("a header") {
+            at = Record::read(&passed, at).expect("as many records as the header says").end;
+        }
+    }
+    assert_eq!(at, passed.len());
+}
+
+/// Of the query that goes to the resolver.
+const ID: [u8; 2] = [0xab, 0xcd];
+/// `www.example` A, from a client that takes 1232 octets.
+const QUERY: &[u8] = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\x01\
+    \x03www\x07example\0\0\x01\0\x01\
+    \0\0\x29\x04\xd0\0\0\0\0\0\0";

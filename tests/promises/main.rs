@@ -17,6 +17,7 @@ mod joins;
 mod machine;
 mod package;
 mod relay;
+mod restart;
 mod rig;
 mod shutdown;
 

@@ -13,6 +13,7 @@ use hawser_node::{Facts, Ports};
 use hawser_rt::Backoff;
 use hawser_state::Store;
 use tokio::sync::watch;
+use tracing::warn;
 
 use crate::config::{Config, Dns, Envoy, Istiod};
 
@@ -60,6 +61,13 @@ pub(crate) fn facts(config: &Config) -> Facts {
     let mut proxy_config = config.proxy.clone();
     if let (Some(service), Some(proxy)) = (&node.service, proxy_config.as_object_mut()) {
         proxy.insert("serviceCluster".to_owned(), service.as_str().into());
+    }
+    // istiod sends no traffic to a machine that has one until its health is reported, and nobody
+    // reports it.
+    if let Some(proxy) = proxy_config.as_object_mut()
+        && proxy.remove("readinessProbe").is_some()
+    {
+        warn!("readinessProbe of mesh.yaml is not run: the mesh takes this machine for healthy");
     }
     Facts {
         ips: node.ips.clone(),

@@ -136,6 +136,14 @@ pub struct TypeStatus {
     pub rejected: Option<String>,
 }
 
+impl TypeStatus {
+    /// Whether Envoy works with something older than what was sent last.
+    pub fn sent_is_refused(&self) -> bool {
+        let version = |of: &Option<VersionStatus>| of.as_ref().map(|it| it.version.clone());
+        self.rejections > 0 && version(&self.sent) != version(&self.accepted)
+    }
+}
+
 /// A version of the resources of a type.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "as above")]

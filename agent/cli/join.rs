@@ -51,6 +51,8 @@ impl Join {
         if !self.offline
             && let Err(error) = reach(&config)
         {
+            let staged = staged.dir().display().to_string();
+            let error = error.replace(&staged, &self.bundle.display().to_string());
             complain(format_args!("hawser: {error}"));
             complain("hawser: nothing was changed; `--offline` joins without calling istiod");
             return Exit::Failed;

@@ -77,11 +77,22 @@ fn screen(snapshot: &Snapshot) -> String {
         row("", trouble.clone());
     }
     row("istiod", istiod(snapshot));
+    if let Some(trouble) = &snapshot.istiod.trouble {
+        row("", trouble.clone());
+    }
     row("names", names(snapshot));
     if let Some(dns) = &snapshot.dns {
         row("dns", dns.to_string());
     }
-    row("envoy", snapshot.envoy.to_string());
+    row("envoy", envoy(snapshot));
+    if let Some(trouble) = &snapshot.relay.trouble {
+        row("", trouble.clone());
+    }
+    for (type_url, seen) in &snapshot.relay.types {
+        if let Some(refused) = seen.rejected.as_ref().filter(|_| seen.sent_is_refused()) {
+            row("", format!("refuses {type_url}: {}", refused.escape_debug()));
+        }
+    }
     text
 }
 
@@ -103,6 +114,17 @@ fn identity(snapshot: &Snapshot) -> String {
 fn istiod(snapshot: &Snapshot) -> String {
     let state = if snapshot.istiod.connected { "connected" } else { "not connected" };
     format!("{} {state}", snapshot.istiod.address)
+}
+
+fn envoy(snapshot: &Snapshot) -> String {
+    let (secrets, streams) = (snapshot.secrets.accepted > 0, snapshot.relay.joined > 0);
+    let has = match (secrets, streams) {
+        (true, true) => "has certificates and configuration",
+        (true, false) => "has certificates; no stream to istiod",
+        (false, true) => "has configuration; no certificate asked for yet",
+        (false, false) => "has not asked for anything yet",
+    };
+    format!("{}, {has}", snapshot.envoy)
 }
 
 fn names(snapshot: &Snapshot) -> String {

@@ -55,6 +55,23 @@ async fn a_stream_that_istiod_ends_is_opened_again() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn istiod_registers_the_machine_for_envoy_and_for_nobody_else() -> Result<()> {
+    let mut rig = Rig::joined().await?;
+    let mut agent = rig.vm.start().await?;
+    rig.names_known().await?;
+    ensure!(rig.mesh.istiod.seen().registry.entries.is_empty(), "registered without an Envoy");
+    agent.terminate().await?;
+
+    rig.bring_envoy().await?;
+    let _agent = rig.serving().await?;
+
+    let registry = rig.mesh.istiod.seen().registry;
+    let entries: Vec<_> = registry.entries.values().collect();
+    ensure!(entries.len() == 1 && entries[0].streams.len() == 1, "{entries:?}");
+    Ok(())
+}
+
 async fn responses(rig: &Rig) -> Result<u64> {
     let status = rig.status().await?;
     let clusters = &status["relay"]["types"][type_url::CLUSTER]["responses"];

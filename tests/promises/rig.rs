@@ -47,8 +47,14 @@ impl Rig {
     /// It has joined, and its agent is to run a real Envoy.
     pub(crate) async fn with_envoy() -> Result<Self> {
         let mut rig = Self::joined().await?;
-        rig.vm.envoy = Some(tokio::task::spawn_blocking(envoy_binary).await??);
+        rig.bring_envoy().await?;
         Ok(rig)
+    }
+
+    /// From now on, its agent is to run a real Envoy.
+    pub(crate) async fn bring_envoy(&mut self) -> Result<()> {
+        self.vm.envoy = Some(tokio::task::spawn_blocking(envoy_binary).await??);
+        Ok(())
     }
 
     /// A file of the machine.

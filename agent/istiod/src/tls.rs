@@ -76,8 +76,13 @@ impl Handshake<'_> {
     }
 }
 
+/// rustls gives names in the form of its own types: `DnsName("istiod.example")`.
 fn named(presented: &[String]) -> Vec<String> {
-    if presented.is_empty() { vec!["no name at all".to_owned()] } else { presented.to_vec() }
+    if presented.is_empty() {
+        return vec!["no name at all".to_owned()];
+    }
+    let plain = |name: &String| name.split('"').nth(1).unwrap_or(name).to_owned();
+    presented.iter().map(plain).collect()
 }
 
 fn is_about_the_client(alert: AlertDescription) -> bool {

@@ -8,12 +8,20 @@ use hawser_proto::envoy::{
 use serde_json::{Map, Value as Json};
 
 /// How the agent introduces itself to istiod: as the workload, under its own product's name.
+///
+/// It does not ask to be registered. istiod keeps the machine's entry for as long as the *newest*
+/// stream that asked lives, and sends traffic to it meanwhile: that has to be Envoy's stream and
+/// no other, or the entry outlives Envoy, or is there before it.
 pub(crate) fn introduce(node: &Node) -> core::Node {
+    let mut metadata = node.metadata.clone();
+    for asking in ["AUTO_REGISTER_GROUP", "WORKLOAD_ENTRY"] {
+        metadata.remove(asking);
+    }
     let hawser_node::Locality { region, zone, sub_zone } = node.locality.clone();
     core::Node {
         id: node.id.clone(),
         cluster: node.cluster.clone(),
-        metadata: Some(structure(&node.metadata)),
+        metadata: Some(structure(&metadata)),
         locality: Some(Locality { region, zone, sub_zone }),
         user_agent_name: "hawser".to_owned(),
         user_agent_version_type: Some(UserAgentVersionType::UserAgentVersion(

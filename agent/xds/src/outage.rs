@@ -25,9 +25,9 @@ impl Outage {
     pub(crate) fn failed(&self, error: &str) -> Failure {
         let flow = self.flow;
         if self.said.swap(true, Ordering::Relaxed) {
-            debug!(flow, error, "istiod still not reachable");
+            debug!(flow, error, "still no stream to istiod");
         } else {
-            warn!(flow, error, "istiod not reachable, retrying; what is known stays in use");
+            warn!(flow, error, "no stream to istiod, retrying; what is known stays in use");
         }
         Failure { at: SystemTime::now(), error: error.to_owned() }
     }

@@ -1,15 +1,19 @@
 //! Carries one session: Envoy's stream on one side, istiod's on the other.
 
-use std::{pin::pin, sync::Arc, time::SystemTime};
+use std::{
+    pin::pin,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
 use hawser_istiod::Istiod;
-use hawser_rt::Chain;
+use hawser_rt::{Chain, Throttle};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::{
     Flavour, Seen,
@@ -162,6 +166,11 @@ impl Relay {
 
     fn note(&self, note: Note) {
         debug!(flow = "xds", flavour = self.flavour.name(), ?note, "message");
+        if let Note::Rejected { type_url, version, error } = &note
+            && let Some(suppressed) = REFUSALS.allow()
+        {
+            warn!(flow = "xds", type_url, version, error, suppressed, "envoy refuses a push");
+        }
         self.shared.seen.note(note, SystemTime::now());
     }
 }
@@ -173,3 +182,5 @@ async fn next(upstream: &mut Option<Upstream>) -> Result<Option<Bytes>, Lost> {
         None => std::future::pending().await,
     }
 }
+
+static REFUSALS: Throttle = Throttle::new(Duration::from_secs(60));

@@ -90,7 +90,7 @@ fn screen(snapshot: &Snapshot) -> String {
     }
     for (type_url, seen) in &snapshot.relay.types {
         if let Some(refused) = seen.rejected.as_ref().filter(|_| seen.sent_is_refused()) {
-            row("", format!("refuses {type_url}: {}", refused.escape_debug()));
+            row("", format!("refuses {}: {}", short(type_url), one_line(refused)));
         }
     }
     text
@@ -127,6 +127,21 @@ fn envoy(snapshot: &Snapshot) -> String {
     format!("{}, {has}", snapshot.envoy)
 }
 
+/// The last part of a type URL, which is the part that people say.
+fn short(type_url: &str) -> &str {
+    type_url.rsplit('.').next().unwrap_or(type_url)
+}
+
+/// What somebody else said, in a length that fits a screen; `--json` has all of it.
+fn one_line(text: &str) -> String {
+    let line = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let mut line: String = line.take(MAX_LINE).collect();
+    if line.chars().count() == MAX_LINE {
+        line.push('…');
+    }
+    line
+}
+
 fn names(snapshot: &Snapshot) -> String {
     match snapshot.names {
         Some(count) => format!("{count} from istiod"),
@@ -146,6 +161,7 @@ fn span(seconds: i64) -> String {
 }
 
 const PATIENCE: Duration = Duration::from_secs(5);
+const MAX_LINE: usize = 200;
 const MAX_ANSWER: u64 = 1024 * 1024;
 
 #[cfg(test)]

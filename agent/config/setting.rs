@@ -91,7 +91,7 @@ pub const SETTINGS: &[Setting] = &[
         key: "node.name",
         variables: &["POD_NAME"],
         default: "",
-        expected: "a name of letters, digits, - and .",
+        expected: "a name (letters, digits, - . _)",
         about: "The name of this machine in the mesh; else its short host name.",
     },
     Setting {
@@ -126,7 +126,7 @@ pub const SETTINGS: &[Setting] = &[
         key: "node.service",
         variables: &["ISTIO_SERVICE"],
         default: "",
-        expected: "a name of letters, digits, - and .",
+        expected: "a name (letters, digits, - . _)",
         about: "The service cluster in Envoy's node; else taken from labels and workload name.",
     },
     Setting {

@@ -8,6 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use hawser_istiod::Istiod;
+use hawser_proto::type_url;
 use hawser_rt::{Chain, Throttle};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
@@ -167,7 +168,7 @@ impl Relay {
     fn note(&self, note: Note) {
         debug!(flow = "xds", flavour = self.flavour.name(), ?note, "message");
         if let Note::Rejected { type_url, version, error } = &note
-            && let Some(suppressed) = REFUSALS.allow()
+            && let Some(suppressed) = refusals(type_url).allow()
         {
             warn!(flow = "xds", type_url, version, error, suppressed, "envoy refuses a push");
         }
@@ -183,4 +184,16 @@ async fn next(upstream: &mut Option<Upstream>) -> Result<Option<Bytes>, Lost> {
     }
 }
 
-static REFUSALS: Throttle = Throttle::new(Duration::from_secs(60));
+/// Refusals are told once a minute for each type: one of listeners must not hide behind one of
+/// clusters.
+fn refusals(type_url: &str) -> &'static Throttle {
+    static TOLD: [Throttle; 5] = [const { Throttle::new(Duration::from_secs(60)) }; 5];
+    let [clusters, listeners, routes, endpoints, others] = &TOLD;
+    match type_url {
+        type_url::CLUSTER => clusters,
+        type_url::LISTENER => listeners,
+        type_url::ROUTE => routes,
+        type_url::ENDPOINT => endpoints,
+        _ => others,
+    }
+}

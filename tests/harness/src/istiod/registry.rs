@@ -33,6 +33,8 @@ pub struct WorkloadEntry {
     pub health: Option<Result<(), String>>,
     /// Streams that belong to this entry.
     pub streams: Vec<u64>,
+    /// The last of all that came.
+    pub newest: u64,
     /// When it connected last; none while it is away.
     pub connected: Option<Instant>,
     /// When the last stream went; none while it is here.
@@ -85,16 +87,18 @@ impl Registry {
     fn arrive(&mut self, key: &str, stream: u64) {
         if let Some(entry) = self.entries.get_mut(key) {
             entry.streams.push(stream);
+            entry.newest = stream;
             entry.connected = Some(Instant::now());
             entry.disconnected = None;
         }
     }
 
-    /// A stream has gone; answers when, if it was the entry's last.
+    /// A stream has gone; answers when, if it was the entry's last. The real one forgets to look
+    /// when the last to go is not the newest that came, and keeps such an entry for ever.
     pub(super) fn disconnect(&mut self, key: &str, stream: u64) -> Option<Instant> {
         let entry = self.entries.get_mut(key)?;
         entry.streams.retain(|one| *one != stream);
-        if entry.streams.is_empty() {
+        if entry.streams.is_empty() && entry.newest == stream {
             entry.connected = None;
             entry.disconnected = Some(Instant::now());
         }
@@ -126,6 +130,7 @@ impl WorkloadEntry {
             health_checked: node.health_checked,
             health: None,
             streams: Vec::new(),
+            newest: 0,
             connected: None,
             disconnected: None,
         }

@@ -19,6 +19,7 @@ CARGO_TARGET_DIR=$(realpath -m -- "${CARGO_TARGET_DIR:-$here/target}")
 export CARGO_TARGET_DIR
 cd "$here"
 
+# shellcheck disable=SC2046 # one word each
 [ $# -gt 0 ] || set -- $(basename -s .rs -a fuzz_targets/*.rs)
 for name in "$@"; do
     [ -f "fuzz_targets/$name.rs" ] || { echo "$0: there is no target $name" >&2; exit 2; }
@@ -31,7 +32,10 @@ fi
 
 # Sanitizers are a nightly feature of a compiler that is otherwise the stable one.
 export RUSTC_BOOTSTRAP=1
-cargo fuzz build --fuzz-dir .
+# All before the first: none is found not to compile after minutes.
+for name in "$@"; do
+    cargo fuzz build --fuzz-dir . "$name"
+done
 
 for name in "$@"; do
     corpus=corpus/$name seeds=seeds/$name artifacts=artifacts/$name
@@ -39,8 +43,10 @@ for name in "$@"; do
     [ -d "$seeds" ] || seeds=
     begun=$(mktemp)
     echo "== $name: $seconds s"
+    # shellcheck disable=SC2086 # none or one
     if ! cargo fuzz run --fuzz-dir . "$name" "$corpus" $seeds -- \
-        -max_total_time="$seconds" -max_len=8192 -timeout=10 -verbosity=0 -print_final_stats=1
+        -max_total_time="$seconds" -max_len=8192 -timeout=10 \
+        -verbosity=0 -print_funcs=0 -print_final_stats=1
     then
         input=$(find "$artifacts" -type f -newer "$begun" | head -n 1)
         rm -f "$begun"

@@ -1,7 +1,7 @@
 //! What was said, and by whom, before anybody asks what it means.
 //!
-//! Layers are laid over each other in the order of [`Layer`]; a later one wins, and every value
-//! keeps its source. Two kinds of names live here: the *settings* of hawser (`dns.listen`) and the
+//! Layers are laid over each other in the order that `source` reads them; a later one wins, and every
+//! value keeps its source. Two kinds of names live here: the *settings* of hawser (`dns.listen`) and the
 //! *variables* of Istio (`ISTIO_META_NETWORK`). A variable that stands for a setting is both.
 
 use std::{

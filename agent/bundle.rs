@@ -4,21 +4,29 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     fs::{self, File},
     io::{self, Read},
     path::{Path, PathBuf},
 };
+
+use zeroize::Zeroizing;
 
 use crate::config::{
     paths::{self, BUNDLE},
     problem::{Problem, Problems},
 };
 
-/// The files of a bundle, by name.
-#[derive(Debug)]
+/// The files of a bundle, by name. One of them is a token.
 pub struct Bundle {
     place: PathBuf,
-    files: BTreeMap<&'static str, Vec<u8>>,
+    files: BTreeMap<&'static str, Zeroizing<Vec<u8>>>,
+}
+
+impl fmt::Debug for Bundle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bundle").field("place", &self.place).finish_non_exhaustive()
+    }
 }
 
 impl Bundle {
@@ -56,7 +64,7 @@ impl Bundle {
 
 struct Reading<'a> {
     place: &'a Path,
-    files: BTreeMap<&'static str, Vec<u8>>,
+    files: BTreeMap<&'static str, Zeroizing<Vec<u8>>>,
     problems: Vec<Problem>,
 }
 
@@ -108,7 +116,7 @@ impl Reading<'_> {
             self.unknown(path);
             return Ok(());
         };
-        let mut text = Vec::new();
+        let mut text = Zeroizing::new(Vec::new());
         content.take(MAX_FILE + 1).read_to_end(&mut text)?;
         if text.len() as u64 > MAX_FILE {
             self.wrong(known, "larger than 1 MiB; this is no file of istioctl's");

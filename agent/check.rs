@@ -1,47 +1,127 @@
-//! What the files say that a valid configuration points at: roots and token.
+//! Everything that can be known to be wrong before anything is started or called: the settings,
+//! what they amount to, and the files that they point at.
 
-use std::{path::Path, time::SystemTime};
+use std::{
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
 
 use hawser_identity::token;
-use hawser_istiod::Roots;
+use hawser_istiod::{Istiod, Roots};
+use hawser_node::Node;
 use hawser_pki::{Bundle, SpiffeId};
 use hawser_rt::Chain;
+use tokio::sync::watch;
+use zeroize::Zeroizing;
 
-use crate::config::{Config, problem::Problem, source::read_text};
+use crate::{
+    config::{
+        Config, parse,
+        paths::{self, Paths},
+        problem::{Problem, Problems},
+        setting,
+        source::{Sources, read_text},
+        values::Values,
+    },
+    options,
+};
 
-/// What stands in the way of a machine that wants to join, as far as its files tell.
-pub fn joining(config: &Config, now: SystemTime) -> Vec<Problem> {
-    roots(config).into_iter().chain(token(config, now)).collect()
+/// Whether there has to be a token that is good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Token {
+    /// There has to be: there is no certificate yet.
+    Needed,
+    /// It does not matter.
+    NotNeeded,
 }
 
-/// The roots that istiod's certificates are checked against.
-pub fn roots(config: &Config) -> Vec<Problem> {
+/// The configuration if nothing is wrong; else all that is, at once.
+pub fn all(paths: &Paths, sources: &Sources, token: Token) -> Result<Config, Problems> {
+    let loaded = Config::load(paths, sources);
+    let (mut problems, files) = match &loaded {
+        Ok(config) => (usable(config), Files::of(config)),
+        Err(problems) => (problems.0.clone(), Files::guessed(paths, &sources.values)),
+    };
+    problems.extend(files.roots());
+    if token == Token::Needed {
+        problems.extend(files.token(SystemTime::now()));
+    }
+    match loaded {
+        Ok(config) if problems.is_empty() => Ok(config),
+        _ => Err(Problems(problems)),
+    }
+}
+
+/// What single settings do not show: headers that cannot be sent, a node that cannot be named.
+fn usable(config: &Config) -> Vec<Problem> {
+    let (_, nobody) = watch::channel(None);
+    let ways = [("certificates", options::ca(config)), ("configuration", options::xds(config))];
     let mut problems: Vec<Problem> = Vec::new();
-    for roots in [&config.istiod.roots, &config.ca.roots] {
-        let Roots::File(path) = roots else { continue };
-        if let Some(wrong) = root_file(path)
-            && !problems.contains(&wrong)
-        {
-            problems.push(wrong);
+    for (what, way) in ways {
+        if let Err(error) = Istiod::new(way, nobody.clone()) {
+            problems.push(Problem::with(format!("istiod for {what}"), Chain(&error).to_string()));
         }
+    }
+    if let Err(error) = Node::new(&options::facts(config)) {
+        problems.push(Problem::with("node", Chain(&error).to_string()));
     }
     problems
 }
 
-/// The token, which has to be good for as long as there is no certificate.
-pub fn token(config: &Config, now: SystemTime) -> Option<Problem> {
-    let wrong = match read_text(&config.token) {
-        Err(error) => Some(format!("cannot be read: {error}")),
-        Ok(text) => match token::inspect(text.trim(), now) {
-            Err(problem) => Some(Chain(&problem).to_string()),
-            Ok(facts) => for_somebody_else(&config.node.id, facts.subject.as_deref()),
-        },
-    };
-    wrong.map(|wrong| Problem::with(config.token.display().to_string(), wrong))
+/// The files that a configuration points at.
+struct Files {
+    roots: Vec<PathBuf>,
+    token: PathBuf,
+    id: Option<SpiffeId>,
+}
+
+impl Files {
+    fn of(config: &Config) -> Self {
+        let mut roots: Vec<PathBuf> = Vec::new();
+        for from in [&config.istiod.roots, &config.ca.roots] {
+            if let Roots::File(path) = from
+                && !roots.contains(path)
+            {
+                roots.push(path.clone());
+            }
+        }
+        Self { roots, token: config.token.clone(), id: Some(config.node.id.clone()) }
+    }
+
+    /// For a configuration that is wrong elsewhere: where the files are as far as can be told.
+    fn guessed(paths: &Paths, values: &Values) -> Self {
+        let said = |key, file| match setting::find(key).map(|known| values.setting(known).value) {
+            Some(text) if !text.is_empty() => parse::file(&text),
+            _ => Some(paths.bundle_file(file)),
+        };
+        Self {
+            roots: said("istiod.root_cert", paths::ROOT_CERT).into_iter().collect(),
+            token: said("istiod.token", paths::TOKEN).unwrap_or_default(),
+            id: None,
+        }
+    }
+
+    /// The roots that istiod's certificates are checked against.
+    fn roots(&self) -> impl Iterator<Item = Problem> {
+        self.roots.iter().filter_map(|path| root_file(path))
+    }
+
+    /// The token, which has to be good for as long as there is no certificate.
+    fn token(&self, now: SystemTime) -> Option<Problem> {
+        let wrong = match read_text(&self.token).map(Zeroizing::new) {
+            Err(error) => Some(format!("cannot be read: {error}")),
+            Ok(text) => match token::inspect(text.trim(), now) {
+                Err(problem) => Some(Chain(&problem).to_string()),
+                Ok(facts) => for_somebody_else(self.id.as_ref(), facts.subject.as_deref()),
+            },
+        };
+        wrong.map(|wrong| Problem::with(self.token.display().to_string(), wrong))
+    }
 }
 
 /// istiod issues what the token says, whatever the machine is configured as.
-fn for_somebody_else(id: &SpiffeId, subject: Option<&str>) -> Option<String> {
+fn for_somebody_else(id: Option<&SpiffeId>, subject: Option<&str>) -> Option<String> {
+    let id = id?;
     let account = subject?.strip_prefix("system:serviceaccount:")?;
     let (namespace, name) = account.split_once(':')?;
     let same = (namespace, name) == (id.namespace(), id.service_account());

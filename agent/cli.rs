@@ -54,7 +54,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     long_about = "Ties a virtual machine to an Istio mesh: proves who the machine is, keeps its \
                   certificate fresh, serves certificates and configuration to a local Envoy, and \
                   answers DNS for mesh names.",
-    after_help = "A machine joins with `hawser join BUNDLE` and `systemctl start hawser`.\n\
+    after_help = "A machine joins with `hawser join BUNDLE` and `systemctl enable --now hawser`.\n\
                   Exit codes: 0 done, 1 failed, 3 not running, 64 wrong usage, 78 wrong configuration.",
     disable_help_subcommand = true
 )]

@@ -81,7 +81,7 @@ pub struct Node {
 }
 
 /// One address of the control plane.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Istiod {
     /// Host, port and the name in its certificate.
     pub endpoint: Endpoint,
@@ -175,6 +175,7 @@ impl Reader<'_> {
     /// Every part is read before any is found missing.
     fn config(&mut self, paths: &Paths, sources: &Sources) -> Option<Config> {
         let node = self.node();
+        let name = self.optional("istiod.server_name", parse::name);
         let istiod = self.istiod("istiod.address", "istiod.root_cert", paths);
         let ca = self.istiod("istiod.ca_address", "istiod.ca_root_cert", paths);
         let token = self.optional("istiod.token", parse::file);
@@ -184,15 +185,19 @@ impl Reader<'_> {
         let dns = self.dns();
         let envoy = self.envoy();
         let status = self.required("status.listen", parse::socket);
-        self.required("log.level", |text| text.parse::<tracing_subscriber::EnvFilter>().ok());
+        self.required("log.level", parse::log_filter);
         self.required("log.format", |text| text.parse::<crate::log::Format>().ok());
 
-        let (istiod, envoy, status) = (istiod?, envoy?, status?);
+        let (mut istiod, mut ca, name) = (istiod?, ca?, name?);
+        for way in [&mut istiod, &mut ca] {
+            way.endpoint.server_name = name.clone().or(way.endpoint.server_name.take());
+        }
+        let (envoy, status) = (envoy?, status?);
         Some(Config {
             paths: paths.clone(),
             node: node?,
             proxy: effective(sources, &istiod, &envoy, status),
-            ca: ca?,
+            ca,
             istiod,
             hosts: sources.hosts.clone(),
             token: token?.unwrap_or_else(|| paths.bundle_file(paths::TOKEN)),
@@ -237,16 +242,12 @@ impl Reader<'_> {
         let own = self.optional(address, |text| text.parse::<Endpoint>().ok());
         let same = || self.values.setting(setting::find("istiod.address")?).value.parse().ok();
         let endpoint = own.map(|own| own.or_else(same));
-        let name = self.optional("istiod.server_name", parse::name);
         let roots = self.optional(root, |text| match text {
             "SYSTEM" => Some(Roots::System),
             path => parse::file(path).map(Roots::File),
         });
 
-        let mut endpoint = endpoint??;
-        if let Some(name) = name? {
-            endpoint.server_name = Some(name);
-        }
+        let endpoint = endpoint??;
         let bundled = || Roots::File(paths.bundle_file(paths::ROOT_CERT));
         Some(Istiod { endpoint, roots: roots?.unwrap_or_else(bundled) })
     }
@@ -372,5 +373,6 @@ fn effective(
     proxy.set("proxyAdminPort", envoy.admin_port.into());
     proxy.set("statusPort", status.port().into());
     proxy.set("concurrency", envoy.concurrency.into());
+    proxy.set("terminationDrainDuration", format!("{}s", envoy.drain.as_secs_f64()).into());
     proxy.to_json()
 }

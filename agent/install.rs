@@ -43,7 +43,8 @@ impl Staged {
         let parent = place.parent().unwrap_or(paths.root());
         let make = DirBuilder::new().recursive(true).mode(0o755).create(parent);
         make.map_err(at("make the directory", parent))?;
-        let dir = parent.join(format!("mesh.new-{}", std::process::id()));
+        sweep(parent).map_err(at("clear staged files in", parent))?;
+        let dir = parent.join(format!("{STAGED}{}", std::process::id()));
         let make = DirBuilder::new().mode(0o755).create(&dir);
         make.map_err(at("make the directory", &dir))?;
         let staged = Self { dir, place };
@@ -64,48 +65,89 @@ impl Staged {
         &self.dir
     }
 
-    /// Changes over. What was there before is kept, and named.
-    pub fn put_in_place(self) -> Result<Option<PathBuf>, Error> {
-        let parent = self.place.parent().unwrap_or(&self.place);
-        let previous = self.place.with_extension("previous");
-        let replaced = self.place.exists();
-        let rename = if replaced {
-            exchange(&self.dir, &self.place)
+    /// Changes over. What was there before is kept; says where, if anywhere.
+    pub fn put_in_place(mut self) -> Result<Option<PathBuf>, Error> {
+        let place = self.place.clone();
+        let parent = place.parent().unwrap_or(&place);
+        let previous = place.with_extension("previous");
+        let changed = if place.exists() {
+            // Room for what is there now; the one before that goes.
+            remove(&previous).map_err(at("remove", &previous))?;
+            change_over(&self.dir, &place, &previous, swap)
         } else {
-            fs::rename(&self.dir, &self.place)
+            fs::rename(&self.dir, &place).map(|()| Kept::Nothing)
         };
-        rename.map_err(at("put in place", &self.place))?;
+        let kept = changed.map_err(at("put in place", &place))?;
+        // The new files are in place: from here on nothing of ours may be thrown away.
+        let left = std::mem::take(&mut self.dir);
+        let kept = match kept {
+            Kept::Nothing => None,
+            Kept::Previous => Some(previous),
+            // Under its staged name, if it has to be.
+            Kept::Staged => Some(match fs::rename(&left, &previous) {
+                Ok(()) => previous,
+                Err(_) => left,
+            }),
+        };
         File::open(parent).and_then(|dir| dir.sync_all()).map_err(at("sync", parent))?;
-        if !replaced {
-            return Ok(None);
-        }
-        // From here on the new files are in place; what follows is tidying up.
-        let kept = remove(&previous).and_then(|()| fs::rename(&self.dir, &previous));
-        Ok(kept.is_ok().then_some(previous))
+        Ok(kept)
     }
 }
 
 impl Drop for Staged {
     fn drop(&mut self) {
+        if self.dir.as_os_str().is_empty() {
+            return;
+        }
         if let Err(error) = remove(&self.dir) {
             tracing::warn!(path = %self.dir.display(), %error, "staged files left behind");
         }
     }
 }
 
+/// Where the old files are after a change.
+#[derive(Debug, PartialEq, Eq)]
+enum Kept {
+    /// There were none.
+    Nothing,
+    /// Under the name that the new ones had.
+    Staged,
+    /// Under their final name.
+    Previous,
+}
+
 /// Both names change in one step. Not every file system can; then it takes two renames, and a
 /// crash between them leaves the old files under the name `mesh.previous`.
-fn exchange(new: &Path, place: &Path) -> io::Result<()> {
-    match renameat2(AT_FDCWD, new, AT_FDCWD, place, RenameFlags::RENAME_EXCHANGE) {
-        Ok(()) => Ok(()),
+fn change_over(
+    new: &Path,
+    place: &Path,
+    previous: &Path,
+    swap: fn(&Path, &Path) -> nix::Result<()>,
+) -> io::Result<Kept> {
+    match swap(new, place) {
+        Ok(()) => Ok(Kept::Staged),
         Err(nix::errno::Errno::EINVAL | nix::errno::Errno::ENOSYS) => {
-            let previous = place.with_extension("previous");
-            remove(&previous)?;
-            fs::rename(place, &previous)?;
-            fs::rename(new, place).inspect_err(|_| drop(fs::rename(&previous, place)))
+            fs::rename(place, previous)?;
+            fs::rename(new, place).inspect_err(|_| drop(fs::rename(previous, place)))?;
+            Ok(Kept::Previous)
         }
         Err(error) => Err(error.into()),
     }
+}
+
+fn swap(new: &Path, place: &Path) -> nix::Result<()> {
+    renameat2(AT_FDCWD, new, AT_FDCWD, place, RenameFlags::RENAME_EXCHANGE)
+}
+
+/// What a join that was killed has left: a token lies in it.
+fn sweep(parent: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(parent)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(STAGED) {
+            remove(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 fn remove(dir: &Path) -> io::Result<()> {
@@ -134,6 +176,7 @@ fn at(step: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
     move |source| Error { step, path, source }
 }
 
+const STAGED: &str = "mesh.new-";
 const SERVICE_USER: &str = "istio-proxy";
 
 #[cfg(test)]
@@ -172,6 +215,35 @@ mod tests {
             assert_eq!(kept.as_deref().map(read).as_deref(), previous);
         }
         assert_eq!(installed(&paths), ["mesh", "mesh.previous"]);
+    }
+
+    #[test]
+    fn a_file_system_that_cannot_swap_keeps_the_old_files_too() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |name: &str| root.path().join(name);
+        for name in ["new", "place"] {
+            fs::create_dir(at(name)).unwrap();
+            hawser_state::write_file(&at(name).join("f"), 0o600, name.as_bytes()).unwrap();
+        }
+
+        let cannot = |_: &Path, _: &Path| Err(nix::errno::Errno::EINVAL);
+        let kept = change_over(&at("new"), &at("place"), &at("previous"), cannot).unwrap();
+
+        assert_eq!(kept, Kept::Previous);
+        let read = |name: &str| fs::read_to_string(at(name).join("f")).unwrap();
+        assert_eq!((read("place"), read("previous")), ("new".into(), "place".into()));
+    }
+
+    #[test]
+    fn what_a_killed_join_has_left_is_swept_away() {
+        let root = tempfile::tempdir().unwrap();
+        let paths = Paths::under(root.path());
+        fs::create_dir_all(root.path().join("etc/hawser/mesh.new-1")).unwrap();
+        let (_dir, bundle) = bundle("one");
+
+        Staged::write(&bundle, &paths).unwrap().put_in_place().unwrap();
+
+        assert_eq!(installed(&paths), ["mesh"]);
     }
 
     #[test]

@@ -41,8 +41,8 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Everything that can be missing or taken is opened before anything runs: what fails, fails here.
 pub async fn run(config: Config, notifier: Notifier) -> anyhow::Result<Stopped> {
     let mut signals = Signals::install().context("install signal handlers")?;
-    let Prepared { node, admin, store, sds, xds, dns, status, says } =
-        prepare::all(&config).await?;
+    let prepared = prepare::all(&config).await?;
+    let Prepared { node, admin, store, sds, xds, dns, status, says, bound } = prepared;
 
     let (publish, identity) = watch::channel(None);
     let (progress, progressed) = watch::channel(hawser_identity::Progress::default());
@@ -99,9 +99,10 @@ pub async fn run(config: Config, notifier: Notifier) -> anyhow::Result<Stopped> 
         }
         notifier.stopping();
     };
-    // Envoy drains while the rest stops.
-    let stopped = tasks.run(ending, config.envoy.drain + GRACE).await;
-    prepare::clear(&config.paths);
+    // Envoy drains and relayed names are waited for while the rest stops.
+    let slowest = config.dns.as_ref().map_or(Duration::ZERO, |dns| dns.timeout);
+    let stopped = tasks.run(ending, config.envoy.drain.max(slowest) + GRACE).await;
+    drop(bound);
     Ok(stopped)
 }
 

@@ -37,9 +37,16 @@ impl FromStr for Format {
     }
 }
 
+/// Whether standard error is the stream to the journal that systemd speaks of. The variable alone
+/// is inherited by every terminal and every job below a unit.
+fn is_stderr(stream: &str) -> bool {
+    nix::sys::stat::fstat(io::stderr())
+        .is_ok_and(|file| stream == format!("{}:{}", file.st_dev, file.st_ino))
+}
+
 /// Starts logging, once for the process.
 pub fn start(level: EnvFilter, format: Format, environment: &Environment) {
-    let under_systemd = environment.get("JOURNAL_STREAM").is_some();
+    let under_systemd = environment.get("JOURNAL_STREAM").is_some_and(is_stderr);
     let journal = match format {
         Format::Journal => journal::Journal::open(),
         Format::Auto if under_systemd => journal::Journal::open(),

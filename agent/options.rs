@@ -10,12 +10,12 @@ use hawser_envoy::{
 };
 use hawser_istiod as istiod;
 use hawser_node::{Facts, Ports};
-use hawser_rt::Backoff;
+use hawser_rt::{Backoff, Chain};
 use hawser_state::Store;
 use tokio::sync::watch;
 use tracing::warn;
 
-use crate::config::{Config, Dns, Envoy, Istiod};
+use crate::config::{Config, Dns, Envoy, Istiod, parse};
 
 /// The way to the certificate authority.
 pub(crate) fn ca(config: &Config) -> istiod::Options {
@@ -119,6 +119,9 @@ pub(crate) fn supervise(
     let mut arguments = Arguments::new(config.paths.bootstrap(), &config.node.ips);
     arguments.concurrency = config.envoy.concurrency;
     arguments.log = config.envoy.log.clone();
+    if let Some(drain) = drain_duration(config) {
+        arguments.drain = drain;
+    }
     Some(supervise::Options {
         binary: config.envoy.binary.clone()?,
         arguments: arguments.list(),
@@ -128,6 +131,11 @@ pub(crate) fn supervise(
         backoff: Backoff::new(ENVOY_FIRST, ENVOY_LAST),
         state,
     })
+}
+
+/// How long Envoy takes to close what it drains, as the mesh wants it.
+fn drain_duration(config: &Config) -> Option<Duration> {
+    config.proxy.get("drainDuration")?.as_str().and_then(parse::some_time)
 }
 
 /// The DNS proxy.
@@ -150,7 +158,10 @@ pub(crate) fn dns(config: &Config, dns: &Dns) -> hawser_dns::Options {
 
 /// The domains that this machine's programs append to names.
 fn search(dns: &Dns) -> Vec<String> {
-    resolv::read(&dns.resolv_conf).map(|conf| conf.search).unwrap_or_default()
+    resolv::read(&dns.resolv_conf).map(|conf| conf.search).unwrap_or_else(|error| {
+        warn!(error = %Chain(&error), "no search domains, only whole names are expanded");
+        Vec::new()
+    })
 }
 
 /// istiod decides by it what to send: the version of Istio whose agent this one stands in for.

@@ -1,7 +1,7 @@
 //! Everything the agent opens before anything of it runs: directories, state, sockets, and Envoy's
 //! bootstrap. What is missing, taken or forbidden is found here, with its name.
 
-use std::{fs::DirBuilder, net::SocketAddr, os::unix::fs::DirBuilderExt as _};
+use std::{fs::DirBuilder, net::SocketAddr, os::unix::fs::DirBuilderExt as _, path::PathBuf};
 
 use anyhow::Context as _;
 use hawser_dns::Sockets;
@@ -27,6 +27,30 @@ pub(crate) struct Prepared {
     pub(crate) dns: Option<(Sockets, hawser_dns::Options)>,
     pub(crate) status: TcpListener,
     pub(crate) says: UnixListener,
+    pub(crate) bound: Bound,
+}
+
+/// The sockets that this process has bound. Taken away when dropped: whoever finds one expects an
+/// agent behind it.
+#[derive(Debug, Default)]
+pub(crate) struct Bound(Vec<PathBuf>);
+
+impl Bound {
+    fn bind(&mut self, path: PathBuf) -> Result<UnixListener, uds::Error> {
+        let listener = uds::bind(&path, 0o660)?;
+        self.0.push(path);
+        Ok(listener)
+    }
+}
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        for socket in &self.0 {
+            if let Err(error) = std::fs::remove_file(socket) {
+                warn!(path = %socket.display(), %error, "socket left behind");
+            }
+        }
+    }
 }
 
 pub(crate) async fn all(config: &Config) -> anyhow::Result<Prepared> {
@@ -36,9 +60,10 @@ pub(crate) async fn all(config: &Config) -> anyhow::Result<Prepared> {
     let store = Store::open(&config.paths.state()).context("open the state directory")?;
     // The sockets first: where another agent runs, they are what tells.
     let paths = &config.paths;
-    let sds = uds::bind(&paths.sds_socket(), 0o660).context("serve certificates")?;
-    let xds = uds::bind(&paths.xds_socket(), 0o660).context("serve configuration")?;
-    let says = uds::bind(&paths.admin_socket(), 0o660).context("serve status")?;
+    let mut bound = Bound::default();
+    let sds = bound.bind(paths.sds_socket()).context("serve certificates")?;
+    let xds = bound.bind(paths.xds_socket()).context("serve configuration")?;
+    let says = bound.bind(paths.admin_socket()).context("serve status")?;
     let dns = match &config.dns {
         Some(dns) => Some((Sockets::bind(&dns.listen)?, options::dns(config, dns))),
         None => None,
@@ -54,16 +79,7 @@ pub(crate) async fn all(config: &Config) -> anyhow::Result<Prepared> {
     let document = serde_json::to_vec_pretty(&bootstrap::render(&bootstrap, &node))?;
     write_file(&paths.bootstrap(), 0o640, &document).context("write Envoy's bootstrap")?;
     let admin = bootstrap::admin_address(&bootstrap, &node);
-    Ok(Prepared { node, admin, store, sds, xds, dns, status, says })
-}
-
-/// Takes the sockets away again: whoever finds one expects an agent behind it.
-pub(crate) fn clear(paths: &Paths) {
-    for socket in [paths.sds_socket(), paths.xds_socket(), paths.admin_socket()] {
-        if let Err(error) = std::fs::remove_file(&socket) {
-            warn!(path = %socket.display(), %error, "socket left behind");
-        }
-    }
+    Ok(Prepared { node, admin, store, sds, xds, dns, status, says, bound })
 }
 
 fn node(config: &Config) -> anyhow::Result<Node> {

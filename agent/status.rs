@@ -64,7 +64,7 @@ pub enum State {
 
 /// Everything that `hawser status` shows. Fields are added, and never change their meaning.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "the names are the documentation, and the man page has the rest")]
+#[expect(missing_docs, reason = "the names are the documentation")]
 pub struct Snapshot {
     pub version: String,
     pub state: State,

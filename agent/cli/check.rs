@@ -1,16 +1,14 @@
 //! `hawser check`: everything that is wrong with the configuration, at once.
 
-use std::time::SystemTime;
-
 use clap::Args;
 
 use super::{Context, Exit, complain_of, say};
 use crate::{
-    check,
+    check::{self, Token},
     config::{
         Config,
         problem::{Problem, Problems},
-        source,
+        source::{self, Sources},
     },
 };
 
@@ -24,13 +22,7 @@ impl Check {
     #[expect(clippy::unused_self, reason = "every command is run the same way")]
     pub(super) fn run(&self, context: &Context) -> Exit {
         let sources = source::read(&context.paths, &context.environment, &context.flags);
-        let found = Config::load(&context.paths, &sources);
-        let problems = match &found {
-            Ok(config) if sources.joined => files(config),
-            Ok(_) => vec![not_joined()],
-            Err(problems) => problems.0.clone(),
-        };
-        match Problems::check(problems) {
+        match judged(context, &sources) {
             Ok(()) => {
                 say("the configuration is in order");
                 Exit::Ok
@@ -40,13 +32,17 @@ impl Check {
     }
 }
 
-/// A machine that has its certificate needs no token any more.
-fn files(config: &Config) -> Vec<Problem> {
-    let mut problems = check::roots(config);
-    if !config.paths.state().join(hawser_identity::FILE).exists() {
-        problems.extend(check::token(config, SystemTime::now()));
+fn judged(context: &Context, sources: &Sources) -> Result<(), Problems> {
+    if !sources.joined {
+        let loaded = Config::load(&context.paths, sources);
+        let mut problems = loaded.err().map_or_else(Vec::new, |problems| problems.0);
+        problems.push(not_joined());
+        return Err(Problems(problems));
     }
-    problems
+    // A machine that has its certificate needs no token any more.
+    let identity = context.paths.state().join(hawser_identity::FILE).exists();
+    let token = if identity { Token::NotNeeded } else { Token::Needed };
+    check::all(&context.paths, sources, token).map(drop)
 }
 
 /// What to do where nothing has been done yet.

@@ -1,16 +1,16 @@
 //! `hawser join`: a bundle is judged, tried against istiod, and only then put in its place.
 
-use std::{path::PathBuf, time::SystemTime};
+use std::path::PathBuf;
 
 use clap::Args;
 use hawser_istiod::Istiod;
-use hawser_rt::Chain;
+use hawser_rt::{Chain, signal::Signals};
 use tokio::sync::watch;
 
 use super::{Context, Exit, complain, complain_of, say};
 use crate::{
     bundle::Bundle,
-    check,
+    check::{self, Token},
     config::{
         Config,
         problem::{Problem, Problems},
@@ -74,11 +74,7 @@ impl Join {
         let staged = Staged::write(&bundle, &context.paths).map_err(Refused::Install)?;
         let paths = context.paths.with_bundle(staged.dir());
         let sources = source::read(&paths, &context.environment, &context.flags);
-        let judged = Config::load(&paths, &sources).and_then(|config| {
-            Problems::check(check::joining(&config, SystemTime::now()))?;
-            Ok(config)
-        });
-        match judged {
+        match check::all(&paths, &sources, Token::Needed) {
             Ok(config) => Ok((staged, config)),
             Err(problems) => Err(in_bundle(problems, &staged, &bundle).into()),
         }
@@ -110,16 +106,34 @@ fn in_bundle(problems: Problems, staged: &Staged, bundle: &Bundle) -> Problems {
     Problems(renamed.collect())
 }
 
-/// Whether istiod is there, and is who the roots say.
+/// Whether istiod is there, and is who the roots say: for certificates and for configuration.
 fn reach(config: &Config) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("start a runtime: {error}"))?;
-    runtime.block_on(async {
+    let said = |error: &dyn std::error::Error| Chain(error).to_string();
+    let reached = runtime.block_on(async {
+        let mut signals = Signals::install().map_err(|error| said(&error))?;
         let (_, nobody) = watch::channel(None);
-        let istiod = Istiod::new(options::ca(config), nobody);
-        let istiod = istiod.map_err(|error| Chain(&error).to_string())?;
-        istiod.connect().await.map(drop).map_err(|error| Chain(&error).to_string())
-    })
+        let mut ways = vec![options::ca(config)];
+        if config.ca != config.istiod {
+            ways.push(options::xds(config));
+        }
+        let called = async {
+            for way in ways {
+                let istiod = Istiod::new(way, nobody.clone()).map_err(|error| said(&error))?;
+                istiod.connect().await.map_err(|error| said(&error))?;
+            }
+            Ok(())
+        };
+        // Cancel safe: what is dropped is a call that nobody waits for. The signal has to be heard
+        // here, so that what is staged is taken away again.
+        tokio::select! {
+            reached = called => reached,
+            signal = signals.stop() => Err(format!("stopped by {signal}")),
+        }
+    });
+    runtime.shutdown_background();
+    reached
 }
 
 fn told(context: &Context, config: &Config, previous: Option<&std::path::Path>) {
@@ -129,8 +143,8 @@ fn told(context: &Context, config: &Config, previous: Option<&std::path::Path>) 
         say(format_args!("what was there before is in {}", previous.display()));
     }
     say(if context.paths.is_system() {
-        "next: systemctl restart hawser"
+        "next: systemctl enable hawser && systemctl restart hawser".to_owned()
     } else {
-        "next: hawser run"
+        format!("next: hawser run --root {}", context.paths.root().display())
     });
 }

@@ -8,7 +8,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::{Context, Exit, check, complain_of};
 use crate::{
-    check::roots,
+    check::Token,
     config::{
         Config,
         problem::Problems,
@@ -59,12 +59,11 @@ impl Run {
 }
 
 fn loaded(context: &Context, sources: &Sources) -> Result<Config, Problems> {
-    let config = Config::load(&context.paths, sources)?;
     if !sources.joined {
         return Err(Problems(vec![check::not_joined()]));
     }
-    Problems::check(roots(&config))?;
-    Ok(config)
+    // A token that is no good is no reason not to answer DNS; the identity loop tells of it.
+    crate::check::all(&context.paths, sources, Token::NotNeeded)
 }
 
 fn start_log(sources: &Sources, environment: &Environment) {

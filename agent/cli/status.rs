@@ -50,6 +50,10 @@ fn asked(socket: &Path) -> io::Result<(String, Snapshot)> {
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut text = String::new();
     stream.take(MAX_ANSWER).read_to_string(&mut text)?;
+    if text.is_empty() {
+        // The agent closes the door on whoever is neither root nor its own user.
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
     let snapshot = serde_json::from_str(&text)
         .map_err(|error| io::Error::other(format!("this is not what an agent says: {error}")))?;
     Ok((text, snapshot))
@@ -58,7 +62,7 @@ fn asked(socket: &Path) -> io::Result<(String, Snapshot)> {
 fn remedy(error: &io::Error, system: bool) -> &'static str {
     match (error.kind(), system) {
         (io::ErrorKind::PermissionDenied, _) => {
-            "hawser: ask as root, or as a member of the group istio-proxy"
+            "hawser: ask as root, or as the user that the agent runs as"
         }
         (_, true) => "hawser: is it running? `systemctl status hawser`, `journalctl -u hawser`",
         (_, false) => "hawser: is it running? `hawser run` with the same --root starts it",

@@ -3,6 +3,8 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use tracing_subscriber::EnvFilter;
+
 /// Go's notion of a boolean, which is what Istio's files are written in.
 pub fn boolean(text: &str) -> Option<bool> {
     match text {
@@ -73,6 +75,14 @@ pub fn file(text: &str) -> Option<PathBuf> {
     Some(PathBuf::from(text)).filter(|path| path.is_absolute())
 }
 
+/// A filter for logs. A bare word has to be a level: the filter would take it for a target, and a
+/// misspelt level would turn the log off.
+pub fn log_filter(text: &str) -> Option<EnvFilter> {
+    let level = |text: &str| LEVELS.contains(&text.trim());
+    let item = |item: &str| item.rsplit_once('=').map_or_else(|| level(item), |(_, of)| level(of));
+    text.split(',').all(item).then(|| text.parse().ok()).flatten()
+}
+
 /// A name that can stand in a node id: no `~`, no space, nothing unseen.
 pub fn name(text: &str) -> Option<String> {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
@@ -89,6 +99,7 @@ fn list<T>(text: &str, item: impl Fn(&str) -> Option<T>) -> Option<Vec<T>> {
     items.into_iter().map(item).collect()
 }
 
+const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 const DNS_PORT: u16 = 53;
 const MAX_LISTED: usize = 64;
 const MAX_NAME: usize = 253;
@@ -119,6 +130,16 @@ mod tests {
         ];
         for (text, millis) in table {
             assert_eq!(duration(text), millis.map(Duration::from_millis), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_misspelt_level_is_no_filter() {
+        for good in ["info", "warn,hawser_dns=debug", "off", "hawser_xds=trace"] {
+            assert!(log_filter(good).is_some(), "{good}");
+        }
+        for bad in ["wrn", "", "info,hawser_dns", "hawser_dns=debg", "INFOO"] {
+            assert!(log_filter(bad).is_none(), "{bad}");
         }
     }
 

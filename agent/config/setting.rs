@@ -189,7 +189,7 @@ pub const SETTINGS: &[Setting] = &[
         key: "identity.key",
         variables: &[],
         default: "ecdsa-p256",
-        expected: "ecdsa-p256, ecdsa-p384 or rsa-2048",
+        expected: "ecdsa-p256, ecdsa-p384, rsa-2048, rsa-3072 or rsa-4096",
         about: "The kind of key to make.",
     },
     Setting {
@@ -315,7 +315,7 @@ pub const SETTINGS: &[Setting] = &[
         key: "log.level",
         variables: &[],
         default: "info",
-        expected: "error, warn, info, debug or trace; or target=level,...",
+        expected: "error, warn, info, debug, trace or off; or target=level,...",
         about: "How much the agent logs.",
     },
     Setting {

@@ -84,11 +84,17 @@ pub fn read(paths: &Paths, environment: &Environment, flags: &[Flag]) -> Sources
         let text = sources.values.optional(&path);
         files.extend(sources.values.env_file(&path, &text));
     }
-    sources.lay_mesh(paths, environment, &files);
+    // One that is set in the environment stands in for those of files, as a variable does.
+    let proxy_config = environment.get(PROXY_CONFIG);
+    files.retain(|(name, ..)| proxy_config.is_none() || name != PROXY_CONFIG);
+    sources.lay_mesh(paths, &files);
     for (name, value, source) in files {
         sources.values.set_variable(&name, value, source);
     }
     sources.values.lay_toml(&paths.toml());
+    if let Some(yaml) = proxy_config {
+        sources.lay_proxy(&format!("${PROXY_CONFIG}"), proxy::of_variable(yaml));
+    }
     sources.values.lay_environment(environment);
     for flag in flags {
         let source = Source::Flag { name: flag.name.to_owned() };
@@ -140,20 +146,14 @@ fn reachable(ip: IpAddr) -> bool {
 type Variable = (String, String, Source);
 
 impl Sources {
-    /// The mesh file, and over it the last `PROXY_CONFIG` that anybody said.
-    fn lay_mesh(&mut self, paths: &Paths, environment: &Environment, files: &[Variable]) {
+    /// The mesh file, and over it the last `PROXY_CONFIG` of a file.
+    fn lay_mesh(&mut self, paths: &Paths, files: &[Variable]) {
         let path = paths.bundle_file(paths::MESH_YAML);
         let text = self.values.optional(&path);
         self.lay_proxy(&path.display().to_string(), proxy::of_mesh_file(&text));
-
-        let in_file = files.iter().rev().find(|(name, _, _)| name == PROXY_CONFIG);
-        let said = match (environment.get(PROXY_CONFIG), in_file) {
-            (Some(value), _) => Some((format!("${PROXY_CONFIG}"), value)),
-            (None, Some((_, value, source))) => Some((source.to_string(), value.as_str())),
-            (None, None) => None,
-        };
-        if let Some((place, yaml)) = said {
-            self.lay_proxy(&place, proxy::of_variable(yaml));
+        if let Some((_, yaml, source)) = files.iter().rev().find(|(name, ..)| name == PROXY_CONFIG)
+        {
+            self.lay_proxy(&source.to_string(), proxy::of_variable(yaml));
         }
     }
 

@@ -16,7 +16,7 @@ use super::Facts;
 
 /// Tells whoever connects, until told to stop.
 ///
-/// Who may connect is the socket's mode: nothing secret is said here.
+/// Root and the agent's own user, that is: see [`Peers`].
 pub async fn serve(
     listener: UnixListener,
     peers: Peers,

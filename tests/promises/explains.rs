@@ -41,6 +41,28 @@ async fn check_and_run_tell_every_problem_and_its_source_and_end_with_78() -> Re
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_bad_setting_does_not_hide_a_bad_file_or_a_bad_header() -> Result<()> {
+    let rig = Rig::joined().await?;
+    hawser_state::write_file(&rig.file("etc/hawser/mesh/root-cert.pem"), 0o600, b"nothing")?;
+    hawser_state::write_file(&rig.file("etc/hawser/mesh/istio-token"), 0o600, b"nothing")?;
+
+    let output = rig.vm.hawser(&["check", "--set", "dns.listen=here"]).await?;
+
+    let told = said(&output);
+    for part in ["dns.listen = \"here\"", "root-cert.pem: ", "istio-token: not a JWT", "3 problems"]
+    {
+        ensure!(told.contains(part), "{part} is not in:\n{told}");
+    }
+    let env = rig.file("etc/hawser/mesh/cluster.env");
+    let text = std::fs::read_to_string(&env)? + "CA_HEADER_X='a\nb'\n";
+    hawser_state::write_file(&env, 0o600, text.as_bytes())?;
+    let output = rig.vm.hawser(&["run"]).await?;
+    assert_eq!(output.status.code(), Some(78));
+    ensure!(said(&output).contains("header \"x\" cannot be sent"), "{}", said(&output));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn config_shows_each_value_and_who_said_it() -> Result<()> {
     let rig = Rig::joined().await?;
 

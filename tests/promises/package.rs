@@ -49,6 +49,12 @@ fn a_machine_installs_joins_starts_and_removes() -> Result<()> {
     runs_confined(&machine)?;
     speaks_to_the_journal(&machine)?;
 
+    // An upgrade does not wait for an identity, and the new program takes over with the old one's.
+    machine.succeed(&["dpkg", "-i", deb])?;
+    wait_for("the service after an upgrade", Duration::from_secs(60), || {
+        Ok(machine.run(&["hawser", "status"])?.status.success().then_some(()))
+    })?;
+
     // Killed, it comes back; and the identity it has makes it ready without the token.
     machine.succeed(&["rm", "/etc/hawser/mesh/istio-token"])?;
     machine.succeed(&["systemctl", "kill", "-s", "KILL", "hawser"])?;
@@ -60,7 +66,11 @@ fn a_machine_installs_joins_starts_and_removes() -> Result<()> {
     machine.succeed(&["dpkg", "-r", "hawser"])?;
     ensure!(!machine.run(&["systemctl", "is-active", "hawser"])?.status.success(), "still active");
     machine.succeed(&["dpkg", "-P", "hawser"])?;
-    let left = machine.run(&["sh", "-c", "find / -xdev -name '*hawser*' -not -path '/proc/*' -not -path '/work/*' -not -path '/var/log/*'"])?;
+    let left = machine.run(&[
+        "sh",
+        "-c",
+        "find / -xdev -name '*hawser*' -not -path '/proc/*' -not -path '/var/log/*'",
+    ])?;
     let left = String::from_utf8_lossy(&left.stdout).into_owned();
     let shared_name =
         |line: &&str| shared.iter().any(|dir| line.starts_with(&*dir.to_string_lossy()));

@@ -1,9 +1,10 @@
-//! A stop is clean: requests are drained, sockets are gone, nothing is left running.
+//! A stop is clean: Envoy drains and ends, sockets are gone, nothing is left running.
 
 use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
 use hawser_harness::agent::alive;
+use tokio::io::AsyncWriteExt as _;
 
 use crate::rig::Rig;
 
@@ -24,6 +25,34 @@ async fn a_stop_leaves_no_process_and_no_socket() -> Result<()> {
         let socket = entry.path().extension().is_some_and(|extension| extension == "sock");
         ensure!(!socket, "{} is left", entry.path().display());
     }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_holds_a_connection_open_does_not_hold_the_stop_up() -> Result<()> {
+    let rig = Rig::joined().await?;
+    let settings: toml::Table = rig.vm.toml()?.parse()?;
+    let status = settings["status"]["listen"].as_str().context("no status port")?.to_owned();
+    let mut agent = rig.vm.start().await?;
+    let mut half = tokio::net::TcpStream::connect(&status).await?;
+    half.write_all(b"GET /healthz/ready HTTP/1.1\r\n").await?;
+
+    assert_eq!(agent.terminate().await?.code(), Some(0));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_that_fails_leaves_no_socket() -> Result<()> {
+    let rig = Rig::joined().await?;
+    let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let setting = format!("status.listen={}", taken.local_addr()?);
+
+    let mut agent = rig.vm.spawn(&["--set", &setting], &[])?;
+    let ended = agent.wait_exit(hawser_harness::wait::PATIENCE).await?;
+
+    assert_eq!(ended.code(), Some(1));
+    ensure!(agent.tail().contains("set status.listen"), "{}", agent.tail());
+    ensure!(!rig.file("run/hawser/sds.sock").exists(), "a socket is left");
     Ok(())
 }
 

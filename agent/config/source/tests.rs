@@ -171,6 +171,16 @@ fn proxy_config_is_laid_over_the_mesh_file() {
 }
 
 #[test]
+fn proxy_config_in_the_environment_is_stronger_than_our_file() {
+    let machine = Machine::new()
+        .file("etc/hawser/hawser.toml", "[istiod]\naddress = 'toml:1'")
+        .file("var/lib/istio/envoy/cluster.env", "PROXY_CONFIG='discoveryAddress: file:1'")
+        .variable("PROXY_CONFIG", "discoveryAddress: variable:1");
+
+    assert_eq!(machine.load().unwrap().istiod.endpoint.to_string(), "variable:1");
+}
+
+#[test]
 fn a_file_that_cannot_be_read_is_a_problem_and_not_an_empty_file() {
     let machine = Machine::new();
     fs::create_dir_all(machine.root.path().join("etc/hawser/hawser.toml")).unwrap();

@@ -33,10 +33,6 @@ pub enum Error {
     Status { address: SocketAddr, path: String, status: u16 },
     #[error("unreadable answer of Envoy at http://{address}{path}; expected {expected}")]
     Answer { address: SocketAddr, path: String, expected: &'static str },
-    #[error("{} does not accept {}: {complaint}", binary.display(), bootstrap.display())]
-    Refused { binary: PathBuf, bootstrap: PathBuf, complaint: String },
-    #[error("{} did not say within {limit:?} whether it accepts {}", binary.display(), bootstrap.display())]
-    Undecided { binary: PathBuf, bootstrap: PathBuf, limit: Duration },
     #[error(
         "log level {item:?}; expected trace, debug, info, warning, error, critical or off, alone \
          or as COMPONENT:LEVEL"

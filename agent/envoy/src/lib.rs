@@ -11,6 +11,5 @@ pub mod bootstrap;
 mod error;
 pub mod readiness;
 pub mod supervise;
-pub mod validate;
 
 pub use error::Error;

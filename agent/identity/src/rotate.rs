@@ -87,7 +87,9 @@ impl Rotation {
         let identity = self.kept.take_if(|kept| kept.valid_at(now))?;
         let expires_in = identity.not_after().duration_since(now).unwrap_or_default();
         info!(id = %identity.spiffe_id(), ?expires_in, "certificate from before is served");
-        let due = schedule::renew_at(now, identity.not_after(), fastrand::f64());
+        // From its beginning: restarts must not put the renewal off.
+        let (begin, end) = (identity.not_before(), identity.not_after());
+        let due = schedule::renew_at(begin, end, fastrand::f64()).max(now);
         self.serve(identity);
         Some(due)
     }

@@ -221,7 +221,7 @@ fn tell(mesh: &Mesh, vm: &Vm, status: &Status) -> Result<()> {
     let host = mesh.service.host();
     let (vip, root) = (mesh.service.vip, vm.root().display());
     print(format_args!("\n  It stays up. Try:"));
-    print(format_args!("    hawser status --root {root}"));
+    print(format_args!("    {} status --root {root}", vm.binary().display()));
     print(format_args!("    dig @{} -p {} {host}", dns.ip(), dns.port()));
     print(format_args!(
         "    curl -i --resolve {host}:{}:{} http://{host}:{}/",

@@ -79,6 +79,12 @@ impl Vm {
         Ok(vm)
     }
 
+    /// The agent's program.
+    #[must_use]
+    pub fn binary(&self) -> &Path {
+        &self.binary
+    }
+
     /// Where everything of it is.
     #[must_use]
     pub fn root(&self) -> &Path {

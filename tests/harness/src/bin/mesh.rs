@@ -40,7 +40,7 @@ async fn main() -> Result<()> {
     print(format_args!("service   {} at {}", mesh.service.host(), mesh.service.vip));
     print(format_args!("resolver  {outside}, knows {OUTSIDE}"));
     print(format_args!("bundle    {bundle}, its token is good for an hour"));
-    print("\nTry:");
+    print("\nTry, with `target/debug` on the PATH:");
     print(format_args!("  hawser join {bundle} --root {root}"));
     print(format_args!("  hawser run --root {root} --set dns.upstreams={outside} --envoy {envoy}"));
     print(format_args!("  hawser status --root {root}"));

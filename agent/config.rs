@@ -3,6 +3,7 @@
 //! [`source`] reads what was said and by whom; [`Config::load`] says what is meant. It looks at
 //! every setting before it complains about any, so one run shows all mistakes.
 
+pub mod downward;
 pub mod envfile;
 pub mod hosts;
 pub mod parse;
@@ -149,6 +150,14 @@ pub struct Variables {
     pub ca_headers: Vec<(String, String)>,
     /// `DNS_PROXY_ADDR`, which istiod wants to know.
     pub dns_proxy_addr: Option<String>,
+    /// `PEER_METADATA_DISCOVERY`.
+    pub metadata_discovery: Option<bool>,
+    /// `ENVOY_SKIP_DEPRECATED_LOGS`.
+    pub skip_deprecated_logs: bool,
+    /// Labels of a pod, where a file gives them.
+    pub pod_labels: BTreeMap<String, String>,
+    /// Its annotations.
+    pub pod_annotations: BTreeMap<String, String>,
 }
 
 impl Config {
@@ -207,7 +216,7 @@ impl Reader<'_> {
             dns: dns?,
             envoy,
             status,
-            variables: variables(self.values),
+            variables: variables(sources),
         })
     }
 
@@ -345,7 +354,10 @@ fn ips(chosen: Option<IpAddr>) -> Vec<IpAddr> {
     ips
 }
 
-fn variables(values: &Values) -> Variables {
+fn variables(sources: &Sources) -> Variables {
+    let values = &sources.values;
+    // As in Istio, what is no boolean counts as not said.
+    let boolean = |name| parse::boolean(&values.variable(name)?.value);
     let after = |prefix| values.variables_after(prefix);
     let pairs =
         |prefix| after(prefix).map(|(k, said)| (k.to_owned(), said.value.clone())).collect();
@@ -358,6 +370,10 @@ fn variables(values: &Values) -> Variables {
         xds_headers: lower("XDS_HEADER_"),
         ca_headers: lower("CA_HEADER_"),
         dns_proxy_addr: values.variable("DNS_PROXY_ADDR").map(|said| said.value.clone()),
+        metadata_discovery: boolean("PEER_METADATA_DISCOVERY"),
+        skip_deprecated_logs: boolean("ENVOY_SKIP_DEPRECATED_LOGS").unwrap_or(true),
+        pod_labels: sources.labels.clone(),
+        pod_annotations: sources.annotations.clone(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What each part is told of the configuration: its own options, and no more.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use hawser_dns::{Scope, Upstreams, resolv};
 use hawser_envoy::{
@@ -77,13 +77,13 @@ pub(crate) fn facts(config: &Config) -> Facts {
         service_account: Some(node.id.service_account().to_owned()),
         meta: variables.meta.clone(),
         meta_json: variables.meta_json.clone(),
-        pod_labels: BTreeMap::new(),
-        pod_annotations: BTreeMap::new(),
+        pod_labels: variables.pod_labels.clone(),
+        pod_annotations: variables.pod_annotations.clone(),
         proxy_config,
         dns_proxy_addr: variables.dns_proxy_addr.clone(),
         ports: ports(&config.envoy),
-        skip_deprecated_logs: true,
-        metadata_discovery: None,
+        skip_deprecated_logs: variables.skip_deprecated_logs,
+        metadata_discovery: variables.metadata_discovery,
         workload_identity_socket: "socket".to_owned(),
         istio_version: ISTIO_VERSION.to_owned(),
     }
@@ -119,6 +119,7 @@ pub(crate) fn supervise(
     let mut arguments = Arguments::new(config.paths.bootstrap(), &config.node.ips);
     arguments.concurrency = config.envoy.concurrency;
     arguments.log = config.envoy.log.clone();
+    arguments.skip_deprecated_logs = config.variables.skip_deprecated_logs;
     if let Some(drain) = drain_duration(config) {
         arguments.drain = drain;
     }

@@ -112,5 +112,10 @@ pub const TOKEN: &str = "istio-token";
 /// The address of the east-west gateway under istiod's name.
 pub const HOSTS: &str = "hosts";
 
+/// Labels and annotations of a pod, in Istio's places.
+pub const POD_LABELS: &str = "etc/istio/pod/labels";
+/// The same for annotations.
+pub const POD_ANNOTATIONS: &str = "etc/istio/pod/annotations";
+
 /// Istio's file for what an operator adds by hand.
 pub const SIDECAR_ENV: &str = "var/lib/istio/envoy/sidecar.env";

@@ -15,7 +15,7 @@ use hawser_istiod::Hosts;
 use serde_json::{Map, Value};
 
 use super::{
-    envfile, hosts,
+    downward, envfile, hosts,
     paths::{self, Paths},
     problem::Problem,
     proxy::{self, ProxyConfig},
@@ -69,6 +69,10 @@ pub struct Sources {
     pub proxy: ProxyConfig,
     /// The bundle's hosts.
     pub hosts: Hosts,
+    /// Labels of a pod, where a file gives them.
+    pub labels: BTreeMap<String, String>,
+    /// Its annotations.
+    pub annotations: BTreeMap<String, String>,
     /// Whether there is anything of a bundle at all.
     pub joined: bool,
 }
@@ -101,6 +105,8 @@ pub fn read(paths: &Paths, environment: &Environment, flags: &[Flag]) -> Sources
         sources.values.set(&flag.key, flag.value.clone(), source);
     }
     sources.read_hosts(&paths.bundle_file(paths::HOSTS));
+    sources.labels = sources.values.downward(&paths.at(paths::POD_LABELS));
+    sources.annotations = sources.values.downward(&paths.at(paths::POD_ANNOTATIONS));
     sources
 }
 
@@ -205,6 +211,15 @@ impl Values {
                 String::new()
             }
         }
+    }
+
+    fn downward(&mut self, path: &Path) -> BTreeMap<String, String> {
+        let (entries, wrong) = downward::parse(&self.optional(path));
+        for line in wrong {
+            let place = format!("{}:{line}", path.display());
+            self.problems.push(Problem::with(place, "expected key=\"value\""));
+        }
+        entries
     }
 
     fn env_file(&mut self, path: &Path, text: &str) -> Vec<Variable> {

@@ -1,6 +1,6 @@
 //! `status`, `check` and `config` say what is, what is wrong, where it came from and what to do.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::rig::{Rig, said};
 
@@ -90,6 +90,26 @@ async fn status_says_ready_and_what_of() -> Result<()> {
         ensure!(screen.contains(part), "{part} is not in:\n{screen}");
     }
     ensure!(!screen.contains("PRIVATE KEY"));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_is_json_on_request_and_never_holds_a_secret() -> Result<()> {
+    let rig = Rig::joined().await?;
+    let flags = ["--set", "log.format=json", "--set", "log.level=trace"];
+    let mut agent = rig.vm.start_with(&flags, &[]).await?;
+    agent.terminate().await?;
+
+    let log = std::fs::read_to_string(agent.log())?;
+
+    let events: Result<Vec<serde_json::Value>, _> = log.lines().map(serde_json::from_str).collect();
+    let obtained = |event: &serde_json::Value| event["message"] == "certificate obtained";
+    let events = events?;
+    let event = events.iter().find(|event| obtained(event)).context("no certificate in the log")?;
+    assert_eq!(event["id"], rig.mesh.identity());
+    let token = std::fs::read_to_string(rig.file("etc/hawser/mesh/istio-token"))?;
+    ensure!(!log.contains(token.trim()), "the token is in the log");
+    ensure!(!log.contains("PRIVATE KEY"), "the key is in the log");
     Ok(())
 }
 

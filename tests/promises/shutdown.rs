@@ -68,6 +68,21 @@ async fn what_a_killed_agent_leaves_does_not_stop_the_next() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_envoy_of_a_killed_agent_makes_room_for_the_next() -> Result<()> {
+    let rig = Rig::with_envoy().await?;
+    let mut agent = rig.serving().await?;
+    let left = rig.vm.status().await?.envoy.pid.context("no pid")?;
+    agent.kill().await?;
+    ensure!(alive(left), "this is about an Envoy that was left behind");
+
+    let next = rig.serving().await?;
+
+    let now = rig.vm.status().await?.envoy.pid.context("no pid")?;
+    ensure!(now != left && rig.request().await?.status == 200, "{}", next.tail());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_second_agent_is_refused_and_the_first_goes_on() -> Result<()> {
     let rig = Rig::joined().await?;
     let first = rig.vm.start().await?;

@@ -2,13 +2,13 @@
 //!
 //! - [`bootstrap`] says what Envoy starts with, and [`arguments`] how (both pure).
 //! - [`admin`] asks a running Envoy; [`readiness`] judges the answer (pure).
-//! - [`supervise`] keeps one alive where no service manager does, and [`validate`] asks the
-//!   binary whether it would start at all.
+//! - [`supervise`] keeps one alive where no service manager does.
 
 pub mod admin;
 pub mod arguments;
 pub mod bootstrap;
 mod error;
+mod leftover;
 pub mod readiness;
 pub mod supervise;
 

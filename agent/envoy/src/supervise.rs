@@ -6,9 +6,9 @@
 //! - Envoy is the head of a process group of its own: a Ctrl-C at a terminal reaches the agent
 //!   alone, which then drains; and what Envoy is told also reaches the children of a wrapper.
 //! - Envoy ends with the agent, also when [`run`] is dropped half way. The exception is an agent
-//!   that dies by SIGKILL: then Envoy goes on serving what it last knew, and the next agent
-//!   refuses to start a second one beside it. In a systemd unit that cannot happen, because the
-//!   unit's whole control group ends with the agent.
+//!   that dies by SIGKILL: then Envoy goes on serving what it last knew, until the next agent ends
+//!   it and starts its own. In a systemd unit that cannot happen, because the unit's whole control
+//!   group ends with the agent.
 
 mod ending;
 mod restarts;
@@ -31,7 +31,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::{Error, admin::Admin};
+use crate::{Error, admin::Admin, leftover};
 pub use ending::Ending;
 use restarts::Restarts;
 
@@ -93,6 +93,7 @@ pub enum Phase {
 
 /// Keeps Envoy alive until `stop`.
 pub async fn run(options: Options, stop: CancellationToken) -> Result<(), Error> {
+    leftover::end(&options.arguments, options.patience).await;
     if taken(options.admin).await {
         return Err(Error::Occupied { address: options.admin });
     }

@@ -62,12 +62,8 @@ pub(crate) fn facts(config: &Config) -> Facts {
     if let (Some(service), Some(proxy)) = (&node.service, proxy_config.as_object_mut()) {
         proxy.insert("serviceCluster".to_owned(), service.as_str().into());
     }
-    // istiod sends no traffic to a machine that has one until its health is reported, and nobody
-    // reports it.
-    if let Some(proxy) = proxy_config.as_object_mut()
-        && proxy.remove("readinessProbe").is_some()
-    {
-        warn!("readinessProbe of mesh.yaml is not run: the mesh takes this machine for healthy");
+    if let Some(proxy) = proxy_config.as_object_mut() {
+        proxy.remove(PROBE);
     }
     Facts {
         ips: node.ips.clone(),
@@ -87,6 +83,13 @@ pub(crate) fn facts(config: &Config) -> Facts {
         workload_identity_socket: "socket".to_owned(),
         istio_version: ISTIO_VERSION.to_owned(),
     }
+}
+
+/// What the mesh wants and this agent does not do: a probe. istiod sends no traffic to a machine
+/// that has one until its health is reported, so it is not told of it.
+pub(crate) fn unheeded(config: &Config) -> Option<&'static str> {
+    config.proxy.get(PROBE)?;
+    Some("readinessProbe of mesh.yaml is not run: the mesh takes this machine for healthy")
 }
 
 fn ports(envoy: &Envoy) -> Ports {
@@ -167,6 +170,7 @@ fn search(dns: &Dns) -> Vec<String> {
 
 /// istiod decides by it what to send: the version of Istio whose agent this one stands in for.
 const ISTIO_VERSION: &str = "1.32.0";
+const PROBE: &str = "readinessProbe";
 const ENVOY_PATIENCE: Duration = Duration::from_secs(5);
 const ENVOY_FIRST: Duration = Duration::from_millis(500);
 const ENVOY_LAST: Duration = Duration::from_secs(30);

@@ -1,7 +1,12 @@
 //! Everything the agent opens before anything of it runs: directories, state, sockets, and Envoy's
 //! bootstrap. What is missing, taken or forbidden is found here, with its name.
 
-use std::{fs::DirBuilder, net::SocketAddr, os::unix::fs::DirBuilderExt as _, path::PathBuf};
+use std::{
+    fs::DirBuilder,
+    net::SocketAddr,
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context as _;
 use hawser_dns::Sockets;
@@ -30,22 +35,30 @@ pub(crate) struct Prepared {
     pub(crate) bound: Bound,
 }
 
-/// The sockets that this process has bound. Taken away when dropped: whoever finds one expects an
-/// agent behind it.
+/// The sockets that this process has bound, each with its inode. Taken away when dropped: whoever
+/// finds one expects an agent behind it. One that another agent has bound in the meantime stays.
 #[derive(Debug, Default)]
-pub(crate) struct Bound(Vec<PathBuf>);
+pub(crate) struct Bound(Vec<(PathBuf, Option<u64>)>);
 
 impl Bound {
     fn bind(&mut self, path: PathBuf) -> Result<UnixListener, uds::Error> {
         let listener = uds::bind(&path, 0o660)?;
-        self.0.push(path);
+        let inode = inode(&path);
+        self.0.push((path, inode));
         Ok(listener)
     }
 }
 
+fn inode(path: &Path) -> Option<u64> {
+    std::fs::symlink_metadata(path).ok().map(|file| file.ino())
+}
+
 impl Drop for Bound {
     fn drop(&mut self) {
-        for socket in &self.0 {
+        for (socket, bound) in &self.0 {
+            if inode(socket) != *bound {
+                continue;
+            }
             if let Err(error) = std::fs::remove_file(socket) {
                 warn!(path = %socket.display(), %error, "socket left behind");
             }
@@ -86,6 +99,9 @@ fn node(config: &Config) -> anyhow::Result<Node> {
     let (node, warnings) = Node::new(&options::facts(config))?;
     for warning in warnings {
         warn!(%warning, "left out of what istiod is told");
+    }
+    if let Some(unheeded) = options::unheeded(config) {
+        warn!(reason = unheeded, "left out of what istiod is told");
     }
     Ok(node)
 }

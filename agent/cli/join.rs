@@ -142,6 +142,9 @@ fn told(context: &Context, config: &Config, previous: Option<&std::path::Path>) 
     if let Some(previous) = previous {
         say(format_args!("what was there before is in {}", previous.display()));
     }
+    if let Some(unheeded) = options::unheeded(config) {
+        say(format_args!("note: {unheeded}"));
+    }
     say(if context.paths.is_system() {
         "next: systemctl enable hawser && systemctl restart hawser".to_owned()
     } else {

@@ -6,8 +6,7 @@ use std::{
     time::SystemTime,
 };
 
-use hawser_identity::token;
-use hawser_istiod::{Istiod, Roots};
+use hawser_istiod::{Istiod, Roots, token};
 use hawser_node::Node;
 use hawser_pki::{Bundle, SpiffeId};
 use hawser_rt::Chain;

@@ -6,7 +6,7 @@ use hawser_pki::SpiffeId;
 use hawser_rt::Chain;
 use tonic::Code;
 
-use crate::token::TokenProblem;
+use hawser_istiod::token::TokenProblem;
 
 /// A certificate could not be obtained.
 #[derive(Debug, thiserror::Error)]

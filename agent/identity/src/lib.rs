@@ -18,7 +18,6 @@ mod progress;
 mod request;
 mod rotate;
 mod schedule;
-pub mod token;
 
 pub use error::Error;
 pub use keep::FILE;

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use hawser_istiod::{Connection, Istiod, Shown, read_token};
+use hawser_istiod::{Connection, Istiod, Shown, read_token, token};
 use hawser_pki::{Bundle, Chain, Identity, PrivateKey, csr};
 use hawser_proto::{
     envoy::google::protobuf::{Struct, Value, value::Kind},
@@ -16,7 +16,7 @@ use hawser_proto::{
 use tokio::{task::spawn_blocking, time::timeout};
 use tonic::{Code, Status};
 
-use crate::{Error, rotate::Options, token};
+use crate::{Error, rotate::Options};
 
 /// A new identity, checked.
 pub(crate) async fn identity(options: &Options, ca: &Istiod) -> Result<Identity, Error> {

@@ -18,6 +18,7 @@ mod heard;
 mod hosts;
 mod roots;
 mod tls;
+pub mod token;
 
 pub use connection::{Connection, Shown};
 pub use credential::{UnreadableToken, read_token};

@@ -1,50 +1,68 @@
 //! The roots that are trusted.
 
+use std::time::SystemTime;
+
 use rustls::RootCertStore;
 use rustls_pki_types::CertificateDer;
 
-use crate::{Error, pem};
+use crate::{Error, chain, pem};
 
 /// Trusted roots, at least one, each once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bundle {
     pem: String,
     ders: Vec<CertificateDer<'static>>,
+    /// The last second of each of them.
+    ends: Vec<SystemTime>,
     skipped: usize,
+}
+
+/// A root as it is taken into a bundle.
+#[derive(Clone)]
+struct Root {
+    der: CertificateDer<'static>,
+    end: SystemTime,
 }
 
 impl Bundle {
     /// Reads the roots of a PEM text. Bundles are put together by people and by concatenation,
     /// so a block that is no certificate is passed over, and counted, as long as one is good.
     pub fn from_pem(text: &str) -> Result<Self, Error> {
-        let mut ders = Vec::new();
+        let mut roots = Vec::<Root>::new();
         let mut skipped = 0;
         for block in pem::certificates(text)? {
-            match block {
-                Ok(der) if is_root(&der) => {
-                    if !ders.contains(&der) {
-                        ders.push(der);
+            match block.ok().and_then(Root::new) {
+                Some(root) => {
+                    if !roots.iter().any(|before| before.der == root.der) {
+                        roots.push(root);
                     }
                 }
-                _ => skipped += 1,
+                None => skipped += 1,
             }
-            if ders.len() > ROOT_LIMIT {
+            if roots.len() > ROOT_LIMIT {
                 return Err(Error::TooManyRoots);
             }
         }
-        match (ders.is_empty(), skipped) {
-            (true, 0) => Err(Error::NoCertificate),
-            (true, skipped) => Err(Error::NoRoot { skipped }),
-            (false, skipped) => Ok(Self::from_ders(ders, skipped)),
+        match skipped {
+            0 => Self::of(roots, 0).ok_or(Error::NoCertificate),
+            skipped => Self::of(roots, skipped).ok_or(Error::NoRoot { skipped }),
         }
     }
 
-    fn from_ders(ders: Vec<CertificateDer<'static>>, skipped: usize) -> Self {
+    /// A bundle of different roots, unless there are none.
+    fn of(roots: impl IntoIterator<Item = Root>, skipped: usize) -> Option<Self> {
         let mut text = String::new();
-        for der in &ders {
-            pem::encode(pem::CERTIFICATE, der, &mut text);
+        let (mut ders, mut ends) = (Vec::new(), Vec::new());
+        for Root { der, end } in roots {
+            pem::encode(pem::CERTIFICATE, &der, &mut text);
+            ders.push(der);
+            ends.push(end);
         }
-        Self { pem: text, ders, skipped }
+        (!ders.is_empty()).then_some(Self { pem: text, ders, ends, skipped })
+    }
+
+    fn roots(&self) -> impl Iterator<Item = Root> + '_ {
+        self.ders.iter().cloned().zip(&self.ends).map(|(der, &end)| Root { der, end })
     }
 
     /// The roots as PEM, without anything that stood around them.
@@ -70,12 +88,30 @@ impl Bundle {
 
     /// These roots, then those of `other` that are not among them.
     pub fn merge(&self, other: &Self) -> Result<Self, Error> {
-        let mut ders = self.ders.clone();
-        ders.extend(other.ders.iter().filter(|der| !self.ders.contains(der)).cloned());
-        if ders.len() > ROOT_LIMIT {
+        let new = other.roots().filter(|root| !self.ders.contains(&root.der));
+        let both: Vec<_> = self.roots().chain(new).collect();
+        if both.len() > ROOT_LIMIT {
             return Err(Error::TooManyRoots);
         }
-        Ok(Self::from_ders(ders, self.skipped + other.skipped))
+        Self::of(both, self.skipped + other.skipped).ok_or(Error::NoCertificate)
+    }
+
+    /// These roots but those of `other`; `None` if none is left.
+    pub fn without(&self, other: &Self) -> Option<Self> {
+        Self::of(self.roots().filter(|root| !other.ders.contains(&root.der)), self.skipped)
+    }
+
+    /// The roots that have not expired at `now`; `None` if none is left.
+    ///
+    /// When they begin is not looked at: to a clock that is behind, each new root is from the
+    /// future.
+    pub fn unexpired_at(&self, now: SystemTime) -> Option<Self> {
+        Self::of(self.roots().filter(|root| !chain::is_past(root.end, now)), self.skipped)
+    }
+
+    /// The last second of the root that expires first.
+    pub fn first_expiry(&self) -> Option<SystemTime> {
+        self.ends.iter().min().copied()
     }
 
     /// The roots as what a verifier takes.
@@ -86,9 +122,13 @@ impl Bundle {
     }
 }
 
-/// A root is what the verifier can use as one.
-fn is_root(der: &CertificateDer<'_>) -> bool {
-    RootCertStore::empty().add(der.clone()).is_ok()
+impl Root {
+    /// A root is what the verifier can use as one, and has dates.
+    fn new(der: CertificateDer<'static>) -> Option<Self> {
+        RootCertStore::empty().add(der.clone()).ok()?;
+        let (_, end) = chain::validity(&der).ok()?;
+        Some(Self { der, end })
+    }
 }
 
 /// Roots of one bundle; the public web has about 150.

@@ -110,9 +110,7 @@ impl Chain {
 
     /// Whether the leaf is valid at `now`.
     pub fn valid_at(&self, now: SystemTime) -> bool {
-        // `not_after` is inclusive and has whole seconds (RFC 5280, 4.1.2.5).
-        let end = self.leaf.not_after.checked_add(Duration::from_secs(1));
-        self.leaf.not_before <= now && end.is_none_or(|end| now < end)
+        self.leaf.not_before <= now && !is_past(self.leaf.not_after, now)
     }
 
     /// The one SPIFFE id of the leaf; it is an error to have another URI beside it.
@@ -133,6 +131,17 @@ impl Chain {
     pub(crate) fn starts(&self) -> &[SystemTime] {
         &self.starts
     }
+}
+
+/// The first and the last second in which a certificate is valid.
+pub(crate) fn validity(der: &[u8]) -> Result<(SystemTime, SystemTime), BoxError> {
+    window(&parse(der)?)
+}
+
+/// Whether the last second of a certificate is over at `now`.
+pub(crate) fn is_past(not_after: SystemTime, now: SystemTime) -> bool {
+    // It is inclusive and whole (RFC 5280, 4.1.2.5).
+    not_after.checked_add(Duration::from_secs(1)).is_some_and(|end| end <= now)
 }
 
 fn parse(der: &[u8]) -> Result<X509Certificate<'_>, BoxError> {

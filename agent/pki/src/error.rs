@@ -1,18 +1,13 @@
 //! Why a key, a certificate or an id was refused.
 
-use crate::{
-    bundle::ROOT_LIMIT,
-    chain::CHAIN_LIMIT,
-    pem::{self, TEXT_LIMIT},
-    spiffe::ID_LIMIT,
-};
+use crate::{bundle::ROOT_LIMIT, chain::CHAIN_LIMIT, pem, spiffe::ID_LIMIT};
 
 /// A value that cannot be what it was given as.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the message is the documentation")]
 pub enum Error {
-    #[error("PEM text has {length} bytes, at most {TEXT_LIMIT} are taken")]
-    TextTooLong { length: usize },
+    #[error("PEM text has {length} bytes, at most {limit} are taken")]
+    TextTooLong { length: usize, limit: usize },
     #[error("no certificate found: expected at least one PEM block \"BEGIN CERTIFICATE\"")]
     NoCertificate,
     #[error("certificate chain has more than {CHAIN_LIMIT} certificates")]
@@ -25,6 +20,12 @@ pub enum Error {
     NoRoot { skipped: usize },
     #[error("trust bundle has more than {ROOT_LIMIT} roots")]
     TooManyRoots,
+    #[error("no revocation list found: expected at least one PEM block \"BEGIN X509 CRL\"")]
+    NoCrl,
+    #[error("revocation list {position} is not PEM")]
+    CrlPem { position: usize, source: pem::Broken },
+    #[error("revocation list {position} is not an X.509 CRL")]
+    CrlUnreadable { position: usize, source: BoxError },
     #[error(
         "no private key found: expected an unencrypted PEM block \"BEGIN PRIVATE KEY\" \
          (or EC, RSA)"

@@ -16,6 +16,10 @@ use zeroize::Zeroizing;
 
 use crate::{Error, pem};
 
+mod form;
+
+pub use form::KeyForm;
+
 /// What kind of key to make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[expect(missing_docs, reason = "the names are the documentation")]
@@ -31,8 +35,10 @@ pub enum KeyKind {
 /// The private key of a workload.
 pub struct PrivateKey {
     pem: Zeroizing<String>,
+    traditional: Zeroizing<String>,
     der: Zeroizing<Vec<u8>>,
     public: Vec<u8>,
+    kind: Option<KeyKind>,
 }
 
 /// A key ready to sign, in the provider's own memory.
@@ -58,7 +64,7 @@ impl PrivateKey {
 
     /// Reads the first key of a PEM text, be it PKCS#8, SEC1 or PKCS#1.
     pub fn from_pem(text: &str) -> Result<Self, Error> {
-        pem::within_limit(text)?;
+        pem::within_limit(text, pem::TEXT_LIMIT)?;
         // The reader's own error is left out: it may quote a line, and that line the key.
         let der = PrivateKeyDer::from_pem_slice(text.as_bytes()).ok().ok_or(Error::NoKey)?;
         let der = Zeroizing::new(der);
@@ -70,6 +76,19 @@ impl PrivateKey {
     /// The key as PKCS#8 PEM.
     pub fn pem(&self) -> &str {
         &self.pem
+    }
+
+    /// The key as PEM of this form.
+    pub fn encoded(&self, form: KeyForm) -> Zeroizing<String> {
+        match form {
+            KeyForm::Traditional => self.traditional.clone(),
+            KeyForm::Pkcs8 => self.pem.clone(),
+        }
+    }
+
+    /// What kind of key it is; `None` for RSA of a size that [`Self::generate`] does not make.
+    pub fn kind(&self) -> Option<KeyKind> {
+        self.kind
     }
 
     /// A copy of the key for a TLS configuration, which it is to go into at once.
@@ -100,7 +119,9 @@ impl PrivateKey {
         .ok()?;
         let mut text = Zeroizing::new(String::new());
         pem::encode("PRIVATE KEY", &der, &mut text);
-        Some(Self { pem: text, der, public: public.as_ref().to_vec() })
+        let traditional = form::traditional(signer, &der)?;
+        let public = public.as_ref().to_vec();
+        Some(Self { pem: text, traditional, der, public, kind: signer.kind() })
     }
 }
 
@@ -119,6 +140,19 @@ impl Signer {
                 RsaKeyPair::from_der(der.secret_pkcs1_der()).ok().map(Self::Rsa)
             }
             _ => None,
+        }
+    }
+
+    fn kind(&self) -> Option<KeyKind> {
+        match self {
+            Self::EcdsaP256(_) => Some(KeyKind::EcdsaP256),
+            Self::EcdsaP384(_) => Some(KeyKind::EcdsaP384),
+            Self::Rsa(pair) => match pair.public_modulus_len() * 8 {
+                2048 => Some(KeyKind::Rsa2048),
+                3072 => Some(KeyKind::Rsa3072),
+                4096 => Some(KeyKind::Rsa4096),
+                _ => None,
+            },
         }
     }
 

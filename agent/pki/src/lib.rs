@@ -9,6 +9,7 @@ mod bundle;
 #[cfg(test)]
 mod ca;
 mod chain;
+mod crl;
 mod csr;
 mod error;
 mod identity;
@@ -18,9 +19,10 @@ mod spiffe;
 
 pub use bundle::Bundle;
 pub use chain::Chain;
+pub use crl::Crl;
 pub use csr::csr;
 pub use error::{Error, SpiffePart};
 pub use identity::Identity;
-pub use key::{KeyKind, PrivateKey, UnknownKeyKind};
+pub use key::{KeyForm, KeyKind, PrivateKey, UnknownKeyKind};
 pub use pem::Broken;
 pub use spiffe::SpiffeId;

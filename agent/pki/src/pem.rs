@@ -4,11 +4,13 @@
 //! missing END line takes the next, good certificate down with it. Base64 is left to
 //! `rustls-pki-types`.
 
-use rustls_pki_types::{CertificateDer, pem::PemObject};
+use std::marker::PhantomData;
+
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, pem::PemObject};
 
 use crate::Error;
 
-/// Why a block is no certificate.
+/// Why a block cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the message is the documentation")]
 pub enum Broken {
@@ -22,14 +24,23 @@ pub enum Broken {
 pub(crate) fn certificates(
     text: &str,
 ) -> Result<impl Iterator<Item = Result<CertificateDer<'static>, Broken>> + '_, Error> {
-    within_limit(text)?;
-    Ok(Blocks { lines: Lines { rest: text } })
+    within_limit(text, TEXT_LIMIT)?;
+    Ok(Blocks { lines: Lines { rest: text }, label: CERTIFICATE, kind: PhantomData })
+}
+
+/// The revocation lists of `text`, as [`certificates`] finds certificates.
+pub(crate) fn revocation_lists(
+    text: &str,
+) -> Result<impl Iterator<Item = Result<CertificateRevocationListDer<'static>, Broken>> + '_, Error>
+{
+    within_limit(text, CRL_LIMIT)?;
+    Ok(Blocks { lines: Lines { rest: text }, label: CRL, kind: PhantomData })
 }
 
 /// Refuses text that nobody has a reason to send.
-pub(crate) fn within_limit(text: &str) -> Result<(), Error> {
+pub(crate) fn within_limit(text: &str, limit: usize) -> Result<(), Error> {
     let length = text.len();
-    if length > TEXT_LIMIT { Err(Error::TextTooLong { length }) } else { Ok(()) }
+    if length > limit { Err(Error::TextTooLong { length, limit }) } else { Ok(()) }
 }
 
 /// Appends `der` as a PEM block, 64 characters a line.
@@ -67,20 +78,25 @@ fn symbol(bits: u32) -> char {
     })
 }
 
-struct Blocks<'a> {
+/// The blocks of one label; `T` has to be what stands under it.
+struct Blocks<'a, T> {
     lines: Lines<'a>,
+    label: &'static str,
+    kind: PhantomData<T>,
 }
 
-impl Iterator for Blocks<'_> {
-    type Item = Result<CertificateDer<'static>, Broken>;
+impl<T: PemObject> Iterator for Blocks<'_, T> {
+    type Item = Result<T, Broken>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        while self.lines.next()? != BEGIN {}
-        let mut block = format!("{BEGIN}\n");
+        let label = self.label;
+        let (begin, end) = (format!("-----BEGIN {label}-----"), format!("-----END {label}-----"));
+        while self.lines.next()? != begin {}
+        let mut block = begin + "\n";
         loop {
             let ahead = self.lines.rest;
             match self.lines.next() {
-                Some(END) => break,
+                Some(line) if line == end => break,
                 Some(line) if !line.starts_with("-----") => {
                     block.push_str(line);
                     block.push('\n');
@@ -94,8 +110,8 @@ impl Iterator for Blocks<'_> {
                 }
             }
         }
-        block.push_str(END);
-        let der = CertificateDer::from_pem_slice(block.as_bytes());
+        block.push_str(&end);
+        let der = T::from_pem_slice(block.as_bytes());
         Some(der.map_err(|source| Broken::Base64 { source }))
     }
 }
@@ -120,9 +136,10 @@ impl<'a> Iterator for Lines<'a> {
 
 /// More than any bundle of [`crate::bundle::ROOT_LIMIT`] roots needs.
 pub(crate) const TEXT_LIMIT: usize = 1 << 20;
+/// Lists grow by some 40 bytes with every certificate that is taken back.
+pub(crate) const CRL_LIMIT: usize = 4 << 20;
 pub(crate) const CERTIFICATE: &str = "CERTIFICATE";
-const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
-const END: &str = "-----END CERTIFICATE-----";
+pub(crate) const CRL: &str = "X509 CRL";
 const LINE: usize = 64;
 const BYTE_ORDER_MARK: char = '\u{feff}';
 

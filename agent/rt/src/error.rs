@@ -1,8 +1,11 @@
-//! What can go wrong while a daemon sets itself up.
+//! What can go wrong while a daemon sets itself up, or has a program run.
 
-use std::{ffi::OsString, io, path::PathBuf};
+use std::{ffi::OsString, io, path::PathBuf, process::ExitStatus, time::Duration};
 
-/// A socket, a signal handler or the notification channel could not be set up.
+use crate::command::Said;
+
+/// A socket, a signal handler or the notification channel could not be set up, or an external
+/// program did not do its work.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the message is the documentation")]
 pub enum Error {
@@ -43,4 +46,32 @@ pub enum Error {
     NotifySocket { socket: OsString, source: io::Error },
     #[error("install the handler of {signal}")]
     Signal { signal: &'static str, source: io::Error },
+    #[error("command `{text}` cannot be used: {problem}")]
+    CommandText { text: String, problem: &'static str },
+    #[error("program {} does not exist: check the path of the command", program.display())]
+    NoProgram { program: PathBuf },
+    #[error(
+        "program {} cannot be started: the interpreter its first line names does not exist",
+        program.display()
+    )]
+    NoInterpreter { program: PathBuf },
+    #[error(
+        "program {} may not be executed: check its mode (chmod a+x), its directories and its \
+         file system (noexec)",
+        program.display()
+    )]
+    NotExecutable { program: PathBuf },
+    #[error("start program {}", program.display())]
+    StartProgram { program: PathBuf, source: io::Error },
+    #[error("follow program {}", program.display())]
+    FollowProgram { program: PathBuf, source: io::Error },
+    #[error("program {} was killed: not done after {limit:?}{said}", program.display())]
+    ProgramTimeout { program: PathBuf, limit: Duration, said: Said },
+    #[error(
+        "program {} was killed: it printed more than {limit} bytes{said}",
+        program.display()
+    )]
+    ProgramOutput { program: PathBuf, limit: usize, said: Said },
+    #[error("program {} failed with {status}{said}", program.display())]
+    ProgramFailed { program: PathBuf, status: ExitStatus, said: Said },
 }

@@ -1,14 +1,21 @@
-//! Long-running parts of a daemon: tasks, gates, backoff, notification. No word about meshes.
+//! Long-running parts of a daemon: tasks, gates, backoff, notification, the clock on the wall,
+//! files that are replaced, programs that print something, metrics. No word about meshes.
 //!
 //! Nothing here reads the environment, exits the process or keeps a global; the caller decides
 //! what is run, who may connect and where the service manager listens.
 
+pub mod clock;
+pub mod command;
+pub mod files;
+pub mod harden;
+pub mod metrics;
 pub mod notify;
 pub mod signal;
 pub mod uds;
 
 mod backoff;
 mod chain;
+mod descriptor;
 mod error;
 mod readiness;
 mod tasks;
@@ -16,6 +23,8 @@ mod throttle;
 
 pub use backoff::Backoff;
 pub use chain::Chain;
+pub use clock::{Clock, Hand, Woke};
+pub use command::Command;
 pub use error::Error;
 pub use notify::Notifier;
 pub use readiness::{Gate, Gates};

@@ -19,7 +19,7 @@ use std::{
 use nix::libc;
 use tracing::debug;
 
-use crate::Error;
+use crate::{Error, step::step};
 
 /// Writes a plain file whole or not at all, with `mode` and flushed to disk.
 ///
@@ -57,6 +57,7 @@ pub(crate) fn replace(
 
 /// Makes what happened to the names in `directory` survive a loss of power.
 pub(crate) fn flush(directory: &Path) -> Result<(), Error> {
+    step();
     File::open(directory)
         .and_then(|directory| directory.sync_all())
         .map_err(|source| Error::Flush { path: directory.into(), source })
@@ -86,6 +87,7 @@ fn remove_leftover(entry: &DirEntry) -> io::Result<bool> {
     if file.try_lock().is_err() {
         return Ok(false);
     }
+    step();
     fs::remove_file(entry.path()).map(|()| true)
 }
 
@@ -105,8 +107,10 @@ impl Temporary {
             let path = directory.join(temporary);
             let mut options = OpenOptions::new();
             options.write(true).create_new(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+            step();
             match options.open(&path) {
                 Ok(file) => {
+                    step();
                     let temporary = Self { path, file, renamed: false };
                     if temporary.claim()? {
                         return Ok(temporary);
@@ -131,15 +135,19 @@ impl Temporary {
 
     fn fill(mut self, mode: u32, parts: &[&[u8]]) -> io::Result<Self> {
         for part in parts {
+            step();
             self.file.write_all(part)?;
         }
+        step();
         // Not at creation, where the umask has its say; and never wider before it is complete.
         self.file.set_permissions(Permissions::from_mode(mode & 0o777))?;
+        step();
         self.file.sync_all()?;
         Ok(self)
     }
 
     fn rename(mut self, path: &Path) -> io::Result<()> {
+        step();
         fs::rename(&self.path, path)?;
         self.renamed = true;
         Ok(())

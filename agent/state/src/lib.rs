@@ -12,6 +12,7 @@ mod atomic;
 mod damage;
 mod error;
 mod format;
+mod step;
 mod store;
 
 pub use atomic::write_file;

@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 use crate::{
     Damage, Error, atomic,
     format::{self, BODY_LIMIT, HEADER},
+    step::step,
 };
 
 /// A directory that belongs to this process' user and nobody else writes to.
@@ -77,6 +78,7 @@ impl Store {
     /// Removes the file `name`, if there is one.
     pub fn remove(&self, name: &str) -> Result<(), Error> {
         let path = self.path(name)?;
+        step();
         match fs::remove_file(&path) {
             Ok(()) => atomic::flush(&self.directory),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
@@ -91,12 +93,14 @@ impl Store {
         let mut numbers = self.set_aside_before(name)?;
         let number = numbers.last().map_or(1, |last| last.saturating_add(1));
         let aside = self.aside(name, number);
+        step();
         fs::rename(&path, &aside)
             .map_err(|source| Error::SetAside { path: path.clone(), source })?;
         numbers.push(number);
         let surplus = numbers.len().saturating_sub(KEPT);
         for old in numbers.iter().take(surplus) {
             let old = self.aside(name, *old);
+            step();
             if let Err(error) = fs::remove_file(&old) {
                 debug!(%error, path = %old.display(), "old damaged file not removed");
             }
@@ -175,6 +179,7 @@ impl Store {
 
 /// The directory's own path, which a link, if one leads there, cannot change any more.
 fn locate(directory: &Path) -> Result<PathBuf, Error> {
+    step();
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)

@@ -1,5 +1,9 @@
 //! Roots as people put them together.
 
+use std::time::Duration;
+
+use proptest::{prelude::*, sample::subsequence};
+
 use super::*;
 use crate::{
     KeyKind, PrivateKey,
@@ -81,4 +85,58 @@ fn more_roots_than_anybody_has_are_refused() {
     let error = full.merge(&Bundle::from_pem(&root.pem).unwrap()).unwrap_err();
     assert!(matches!(error, Error::TooManyRoots), "{error}");
     assert_eq!(full.merge(&full).unwrap().len(), ROOT_LIMIT);
+}
+
+/// Roots that end with the years 2030 to 2034, in a mixed order.
+fn roots() -> Vec<Root> {
+    let ca = Ca::root("root");
+    let pem = |end| ca.intermediate(&format!("until {end}"), (2020, end)).pem;
+    let text: String = [2032, 2030, 2034, 2031, 2033].map(pem).concat();
+    Bundle::from_pem(&text).unwrap().roots().collect()
+}
+
+#[test]
+fn roots_that_have_expired_are_left_out() {
+    let roots = roots();
+    let all = Bundle::of(roots.clone(), 7).unwrap();
+    let mut ends = all.ends.clone();
+    ends.sort_unstable();
+    let (second, nano) = (Duration::from_secs(1), Duration::from_nanos(1));
+    assert_eq!(all.first_expiry(), Some(ends[0]));
+
+    for now in [SystemTime::UNIX_EPOCH, ends[0], ends[0] + second - nano] {
+        assert_eq!(all.unexpired_at(now).as_ref(), Some(&all), "{now:?}");
+    }
+    for (gone, &end) in ends.iter().enumerate().take(4) {
+        let left = all.unexpired_at(end + second).unwrap();
+
+        assert_eq!(left.len(), 4 - gone);
+        assert_eq!(left.first_expiry(), Some(ends[gone + 1]));
+        assert_eq!(
+            left,
+            Bundle::of(roots.iter().filter(|root| root.end > end).cloned(), 7).unwrap()
+        );
+    }
+    assert_eq!(all.unexpired_at(ends[4] + second), None);
+}
+
+#[test]
+fn bundles_are_added_and_taken_away_as_sets_that_keep_their_order() {
+    let roots = roots();
+    let picks = || subsequence((0..5).collect::<Vec<usize>>(), 1..=5).prop_shuffle();
+    let bundle = |picks: &[usize]| Bundle::of(picks.iter().map(|&at| roots[at].clone()), 0);
+    let minus = |of: &[usize], other: &[usize]| -> Vec<usize> {
+        of.iter().copied().filter(|at| !other.contains(at)).collect()
+    };
+
+    proptest!(|(one in picks(), two in picks())| {
+        let [a, b] = [&one, &two].map(|picks| bundle(picks).unwrap());
+
+        prop_assert_eq!(a.without(&b), bundle(&minus(&one, &two)));
+        let both = [one.clone(), minus(&two, &one)].concat();
+        prop_assert_eq!(a.merge(&b).unwrap(), bundle(&both).unwrap());
+        let new = a.merge(&b).unwrap().without(&a);
+        prop_assert_eq!(new, b.without(&a));
+        prop_assert_eq!(Bundle::from_pem(a.pem()).unwrap(), a);
+    });
 }

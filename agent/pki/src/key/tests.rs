@@ -1,6 +1,5 @@
 //! Keys in every form they come in.
 
-use aws_lc_rs::encoding::EcPrivateKeyRfc5915Der;
 use rcgen::CertificateSigningRequestParams;
 use x509_parser::prelude::{FromDer, X509CertificationRequest};
 
@@ -15,26 +14,14 @@ fn pem(label: &str, der: &[u8]) -> String {
     text
 }
 
-/// The key as OpenSSL wrote it of old: SEC1 or PKCS#1.
-fn old_form(key: &PrivateKey) -> String {
-    match key.signer().unwrap() {
-        Signer::EcdsaP256(pair) | Signer::EcdsaP384(pair) => {
-            let der: EcPrivateKeyRfc5915Der<'_> = pair.private_key().as_der().unwrap();
-            pem("EC PRIVATE KEY", der.as_ref())
-        }
-        // PKCS#8 wraps PKCS#1 in 26 bytes for this size.
-        Signer::Rsa(_) => pem("RSA PRIVATE KEY", &key.der().secret_der()[26..]),
-    }
-}
-
 #[test]
 fn a_key_is_the_same_in_every_form() {
     for kind in KINDS {
         let key = PrivateKey::generate(kind).unwrap();
-        let old = old_form(&key);
+        let old = key.encoded(KeyForm::Traditional);
         let forms = [
             key.pem().to_owned(),
-            old.clone(),
+            old.to_string(),
             old.replace('\n', "\r\n"),
             pem("EC PARAMETERS", b"openssl puts them in front") + &old,
             format!("leading text\n{}", key.pem()),
@@ -45,6 +32,8 @@ fn a_key_is_the_same_in_every_form() {
             assert_eq!(read.public(), key.public(), "{kind}");
             assert!(read.pem().starts_with("-----BEGIN PRIVATE KEY-----\n"), "{kind}");
             assert!(matches!(read.der(), PrivateKeyDer::Pkcs8(_)), "{kind}");
+            assert_eq!(read.kind(), Some(kind));
+            assert_eq!(read.encoded(KeyForm::Traditional), old, "{kind}");
             let again = PrivateKey::from_pem(read.pem()).unwrap();
             assert_eq!(again.pem(), read.pem(), "{kind}");
         }

@@ -13,6 +13,9 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod disk;
+mod killed;
+
 /// What befalls a file.
 type Blow = fn(&Path);
 
@@ -23,7 +26,11 @@ fn store() -> (TempDir, Store) {
 }
 
 fn names(store: &Store) -> Vec<String> {
-    let mut names: Vec<_> = fs::read_dir(&store.directory)
+    names_in(&store.directory)
+}
+
+fn names_in(directory: &Path) -> Vec<String> {
+    let mut names: Vec<_> = fs::read_dir(directory)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();

@@ -1,6 +1,6 @@
 //! The real agent, started and awaited as systemd does it.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output, Stdio};
@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::wait::{PATIENCE, until};
+use crate::wait::{PATIENCE, until, wait_for};
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -60,22 +60,7 @@ impl Agent {
         args: &[A],
         env: &[(&str, &str)],
     ) -> Result<Self> {
-        let mut agent = Self::spawn(binary, root, args, env)?;
-        let mut notified = agent.notified.clone();
-        // Cancel safe: both only wait.
-        let outcome = tokio::select! {
-            ready = until("READY=1", &mut notified, |told| told.ready) => ready.map(|_| ()),
-            status = agent.child.wait() => Err(match status {
-                Ok(status) => anyhow!("it ended with {status}"),
-                Err(error) => error.into(),
-            }),
-        };
-        match outcome {
-            Ok(()) => Ok(agent),
-            Err(error) => {
-                Err(error.context(format!("agent not ready; its log:\n{}", agent.tail())))
-            }
-        }
+        Self::spawn(binary, root, args, env)?.ready().await
     }
 
     /// Starts it and does not wait, for a test of what happens before it is ready.
@@ -88,6 +73,23 @@ impl Agent {
         args: &[A],
         env: &[(&str, &str)],
     ) -> Result<Self> {
+        let args: Vec<&OsStr> = args.iter().map(AsRef::as_ref).collect();
+        let env: Vec<_> = env.iter().map(|(key, value)| (key.into(), value.into())).collect();
+        Self::spawn_under(&[], binary, root, &args, &env)
+    }
+
+    /// Starts it by a command that ends in executing the words behind its own, such as that of a
+    /// [disk](crate::disk::Disk::under); it must not become another process by that.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn spawn_under(
+        under: &[OsString],
+        binary: &Path,
+        root: &Path,
+        args: &[&OsStr],
+        env: &[(OsString, OsString)],
+    ) -> Result<Self> {
         // The socket is apart from ROOT, whose path may be too long for one.
         let socket = tempfile::tempdir().context("make a directory for NOTIFY_SOCKET")?;
         let path = socket.path().join("notify");
@@ -97,9 +99,9 @@ impl Agent {
         let file = file.with_context(|| format!("open {}", log.display()))?;
         // A session of its own: its Envoy is in it too, whatever process group that is given.
         let mut command = Command::new("setsid");
-        command.arg(binary).arg("run").arg("--root").arg(root).args(args);
+        command.args(under).arg(binary).arg("run").arg("--root").arg(root).args(args);
         command.env_clear().env("PATH", PATH).env("NOTIFY_SOCKET", &path);
-        command.envs(env.iter().copied());
+        command.envs(env.iter().map(|(key, value)| (key, value)));
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
         command.kill_on_drop(true);
         let child = command.spawn().with_context(|| format!("start {}", binary.display()))?;
@@ -119,6 +121,26 @@ impl Agent {
             _listener: listener,
             _socket: socket,
         })
+    }
+
+    /// Waits for READY=1.
+    ///
+    /// # Errors
+    /// When it ends before, or does not get ready in time; the text has the end of its log.
+    pub async fn ready(mut self) -> Result<Self> {
+        let mut notified = self.notified.clone();
+        // Cancel safe: both only wait.
+        let outcome = tokio::select! {
+            ready = until("READY=1", &mut notified, |told| told.ready) => ready.map(|_| ()),
+            status = self.child.wait() => Err(match status {
+                Ok(status) => anyhow!("it ended with {status}"),
+                Err(error) => error.into(),
+            }),
+        };
+        match outcome {
+            Ok(()) => Ok(self),
+            Err(error) => Err(error.context(format!("agent not ready; its log:\n{}", self.tail()))),
+        }
     }
 
     /// Its process.
@@ -179,6 +201,33 @@ impl Agent {
         kill(self.pid, signal).with_context(|| format!("send {signal} to the agent"))
     }
 
+    /// Stops it and all that it has started in their tracks, as a suspended machine does; returns
+    /// when nothing of it moves.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub async fn suspend(&self) -> Result<()> {
+        for pid in session(self.pid) {
+            kill(pid, Signal::SIGSTOP).with_context(|| format!("stop process {pid}"))?;
+        }
+        wait_for("a standstill", async || {
+            let moving = members(self.pid).into_iter().find(|(_, state)| state != "T");
+            moving.map_or(Ok(()), |(pid, state)| bail!("process {pid} is in state {state}"))
+        })
+        .await
+    }
+
+    /// Lets it go on after [`Self::suspend`].
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn resume(&self) -> Result<()> {
+        for pid in session(self.pid) {
+            kill(pid, Signal::SIGCONT).with_context(|| format!("let process {pid} go on"))?;
+        }
+        Ok(())
+    }
+
     /// Waits for its end.
     ///
     /// # Errors
@@ -216,20 +265,25 @@ impl Drop for Agent {
 
 /// The processes of a session; those that have ended and wait for their parent are not counted.
 fn session(leader: Pid) -> Vec<Pid> {
+    members(leader).into_iter().map(|(pid, _)| pid).collect()
+}
+
+/// The same with the state of each, a letter.
+fn members(leader: Pid) -> Vec<(Pid, String)> {
     let processes = fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok);
-    let member = |stat: &str| {
+    let state = |stat: &str| {
         // The name before the parenthesis may have any character in it.
         let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
         let state = fields.next()?;
         let session: i32 = fields.nth(2)?.parse().ok()?;
-        (session == leader.as_raw() && state != "Z").then_some(())
+        (session == leader.as_raw() && state != "Z").then(|| state.to_owned())
     };
-    let pids = processes.filter_map(|process| {
+    let members = processes.filter_map(|process| {
         let stat = fs::read_to_string(process.path().join("stat")).ok()?;
-        member(&stat)?;
-        process.file_name().to_str()?.parse().ok().map(Pid::from_raw)
+        let pid = process.file_name().to_str()?.parse().ok().map(Pid::from_raw)?;
+        Some((pid, state(&stat)?))
     });
-    pids.collect()
+    members.collect()
 }
 
 /// Whether a process is there.
@@ -247,8 +301,20 @@ pub async fn hawser<A: AsRef<OsStr>>(
     args: &[A],
     env: &[(&str, &str)],
 ) -> Result<Output> {
+    let args: Vec<&OsStr> = args.iter().map(AsRef::as_ref).collect();
+    let env: Vec<_> = env.iter().map(|(key, value)| (key.into(), value.into())).collect();
+    hawser_with(binary, &args, &env).await
+}
+
+/// The same with variables that need not be text.
+pub(crate) async fn hawser_with(
+    binary: &Path,
+    args: &[&OsStr],
+    env: &[(OsString, OsString)],
+) -> Result<Output> {
     let mut command = Command::new(binary);
-    command.args(args).env_clear().env("PATH", PATH).envs(env.iter().copied());
+    command.args(args).env_clear().env("PATH", PATH);
+    command.envs(env.iter().map(|(key, value)| (key, value)));
     command.stdin(Stdio::null()).kill_on_drop(true);
     let output = timeout(PATIENCE, command.output()).await;
     let output = output.with_context(|| format!("{} runs on", binary.display()))?;

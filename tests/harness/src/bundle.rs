@@ -6,7 +6,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::json;
@@ -86,7 +86,7 @@ impl Bundle {
             discovery_address: istiod.discovery_address(),
             istiod_ip: istiod.addr().ip().to_string(),
             roots: istiod.ca().root_pem(),
-            token: istiod.tokens().mint(&Claims::new(namespace, account))?,
+            token: istiod.tokens().mint(&istiod.tokens().claims(namespace, account))?,
             auto_register: true,
             proxy_metadata: BTreeMap::new(),
             readiness_probe: None,
@@ -206,7 +206,7 @@ impl Bundle {
         damage: Damage,
         files: &mut BTreeMap<&'static str, Vec<u8>>,
     ) -> Result<()> {
-        let claims = Claims::new(&self.namespace, &self.service_account);
+        let claims = istiod.tokens().claims(&self.namespace, &self.service_account);
         let (name, body) = match damage {
             Damage::Missing(name) => {
                 files.remove(name);
@@ -219,7 +219,7 @@ impl Bundle {
                 ("istio-token", half.to_owned())
             }
             Damage::TokenExpired => {
-                let expires = SystemTime::now() - Duration::from_secs(3600);
+                let expires = istiod.ca().time().now() - Duration::from_secs(3600);
                 ("istio-token", istiod.tokens().mint(&Claims { expires, ..claims })?)
             }
             Damage::TokenAudience => {

@@ -4,20 +4,27 @@
 //! minutes back-dated, clipped to the signing certificate, empty subject and therefore a critical
 //! SAN; the chain of a root that signs by itself contains the root, so an answer has it twice.
 //! A clone is the same authority, so a rotation is seen by everything that holds one.
+//!
+//! A rotation can be taken step by step, in any order: [`TestCa::prepare`] makes the next root,
+//! [`TestCa::announce`] trusts it, [`TestCa::sign_with`] and [`TestCa::serve_with`] use it,
+//! [`TestCa::forget_old`] trusts no other. [`TestCa::rotate`] takes them all at once.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use parking_lot::RwLock;
-use rcgen::{
-    BasicConstraints, CertificateParams, CertificateSigningRequestParams, CertifiedIssuer,
-    DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
-    PublicKeyData, SanType,
-};
+use rcgen::{CertificateSigningRequestParams, KeyPair};
 use rustls::RootCertStore;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
+
+use self::authority::Generation;
+use crate::time::Time;
+
+pub(crate) use self::authority::Window;
+
+mod authority;
 
 /// The trust domain of the fake mesh.
 pub const TRUST_DOMAIN: &str = "cluster.local";
@@ -28,8 +35,8 @@ pub const DEFAULT_TTL: Duration = Duration::from_secs(24 * 3600);
 /// The longest life a workload may ask for.
 pub const MAX_TTL: Duration = Duration::from_secs(90 * 24 * 3600);
 
-const BACKDATED: Duration = Duration::from_secs(120);
-const ROOT_TTL: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+/// What a root lives if nothing is said.
+pub const ROOT_TTL: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// How the signing certificate hangs on the root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +54,15 @@ pub enum OldRoot {
     Kept,
     /// Forgotten: who trusts only it is locked out.
     Dropped,
+}
+
+/// Which root something is signed under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Root {
+    /// The one that was made last.
+    Newest,
+    /// The one before it, if there is one.
+    Previous,
 }
 
 /// Why a request was not signed.
@@ -74,39 +90,125 @@ pub struct Certified {
 pub struct TestCa {
     authority: Arc<RwLock<Authority>>,
     shape: Shape,
+    time: Time,
+    root_ttl: Duration,
 }
 
 struct Authority {
-    signer: CertifiedIssuer<'static, KeyPair>,
-    not_after: SystemTime,
-    /// What follows a leaf, one certificate each: istiod's `cert-chain.pem`.
-    above: Vec<String>,
+    /// Oldest first; at least one.
+    generations: Vec<Arc<Generation>>,
+    signs: Arc<Generation>,
+    serves: Arc<Generation>,
     /// Trusted roots, newest first.
     roots: Vec<String>,
 }
 
+/// In what a leaf is not as it was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flaw {
+    /// It begins so much later.
+    Later(Duration),
+    /// It ended so long ago.
+    Ended(Duration),
+    /// It belongs to another key.
+    Key,
+    /// A root signs it that is not among the roots given.
+    Root,
+}
+
 impl TestCa {
-    /// Makes an authority with a fresh root.
+    /// Makes an authority with a fresh root, in the system's time.
     ///
     /// # Errors
     /// When a key or a certificate cannot be made.
     pub fn new(shape: Shape) -> Result<Self> {
-        let authority = Arc::new(RwLock::new(Authority::new(shape)?));
-        Ok(Self { authority, shape })
+        Self::at(shape, &Time::default())
     }
 
-    /// Signs with a new root from now on.
+    /// Makes an authority with a fresh root; all it signs, roots too, is dated by this time.
+    ///
+    /// # Errors
+    /// When a key or a certificate cannot be made.
+    pub fn at(shape: Shape, time: &Time) -> Result<Self> {
+        Self::with_root_ttl(shape, time, ROOT_TTL)
+    }
+
+    /// The same with roots that live so long, the later ones too.
+    ///
+    /// # Errors
+    /// When a key or a certificate cannot be made.
+    pub fn with_root_ttl(shape: Shape, time: &Time, root_ttl: Duration) -> Result<Self> {
+        let first = Arc::new(Generation::new(shape, time.now(), root_ttl)?);
+        let authority = Authority {
+            roots: vec![first.root.clone()],
+            signs: Arc::clone(&first),
+            serves: Arc::clone(&first),
+            generations: vec![first],
+        };
+        let authority = Arc::new(RwLock::new(authority));
+        Ok(Self { authority, shape, time: time.clone(), root_ttl })
+    }
+
+    /// The time it dates by.
+    #[must_use]
+    pub fn time(&self) -> &Time {
+        &self.time
+    }
+
+    /// Signs and serves with a new root from now on.
     ///
     /// # Errors
     /// When a key or a certificate cannot be made.
     pub fn rotate(&self, old: OldRoot) -> Result<()> {
-        let mut next = Authority::new(self.shape)?;
-        let mut authority = self.authority.write();
-        if old == OldRoot::Kept {
-            next.roots.append(&mut authority.roots);
+        self.prepare()?;
+        self.announce();
+        self.sign_with(Root::Newest);
+        self.serve_with(Root::Newest);
+        if old == OldRoot::Dropped {
+            self.forget_old();
         }
-        *authority = next;
         Ok(())
+    }
+
+    /// Makes the next root; nobody trusts it yet, and nothing is signed with it. Answers its PEM.
+    ///
+    /// # Errors
+    /// When a key or a certificate cannot be made.
+    pub fn prepare(&self) -> Result<String> {
+        let next = Arc::new(Generation::new(self.shape, self.time.now(), self.root_ttl)?);
+        let root = next.root.clone();
+        self.authority.write().generations.push(next);
+        Ok(root)
+    }
+
+    /// Trusts the newest root beside those that are trusted.
+    pub fn announce(&self) {
+        let mut authority = self.authority.write();
+        let Some(root) = authority.generations.last().map(|newest| newest.root.clone()) else {
+            return;
+        };
+        if !authority.roots.contains(&root) {
+            authority.roots.insert(0, root);
+        }
+    }
+
+    /// Signs workloads under this root from now on.
+    pub fn sign_with(&self, root: Root) {
+        let mut authority = self.authority.write();
+        authority.signs = authority.generation(root);
+    }
+
+    /// Signs serving certificates under this root from now on.
+    pub fn serve_with(&self, root: Root) {
+        let mut authority = self.authority.write();
+        authority.serves = authority.generation(root);
+    }
+
+    /// Trusts the newest root alone.
+    pub fn forget_old(&self) {
+        let mut authority = self.authority.write();
+        let newest = authority.generation(Root::Newest);
+        authority.roots = vec![newest.root.clone()];
     }
 
     /// The trusted roots as PEM, newest first.
@@ -138,24 +240,39 @@ impl TestCa {
         identities: &[String],
         seconds: i64,
     ) -> Result<Vec<String>, Refusal> {
+        self.sign_flawed(csr, identities, asked(seconds)?, None)
+    }
+
+    /// The same for a lifetime that was weighed already, with or without a flaw.
+    pub(crate) fn sign_flawed(
+        &self,
+        csr: &str,
+        identities: &[String],
+        ttl: Duration,
+        flaw: Option<Flaw>,
+    ) -> Result<Vec<String>, Refusal> {
         let request = CertificateSigningRequestParams::from_pem(csr).map_err(csr_refusal)?;
-        // Go multiplies without looking, so an absurd wish comes out negative or small.
-        let asked = u64::try_from(seconds.wrapping_mul(1_000_000_000)).unwrap_or_default();
-        let asked = Duration::from_nanos(asked);
-        if asked > MAX_TTL {
-            return Err(Refusal::Ttl(format!(
-                "requested TTL {} is greater than the max allowed TTL {}",
-                go_duration(asked),
-                go_duration(MAX_TTL)
-            )));
-        }
-        let ttl = if asked.is_zero() { DEFAULT_TTL } else { asked };
+        let failed = |error: anyhow::Error| Refusal::Sign(format!("{error:#}"));
+        let now = self.time.now();
+        let window = match flaw {
+            Some(Flaw::Later(by)) => Window { from: now + by, until: now + by + ttl },
+            Some(Flaw::Ended(ago)) => Window { from: now - ago - ttl, until: now - ago },
+            _ => Window::starting(now, ttl),
+        };
         let authority = self.authority.read();
-        let leaf = authority
-            .leaf(&request.public_key, identities, ttl)
-            .map_err(|error| Refusal::Sign(error.to_string()))?;
+        let mut signs = Arc::clone(&authority.signs);
+        if flaw == Some(Flaw::Root) {
+            let stranger = Generation::new(self.shape, now, self.root_ttl).map_err(failed)?;
+            signs = Arc::new(stranger);
+        }
+        let leaf = if flaw == Some(Flaw::Key) {
+            let other = KeyPair::generate().context("make a key").map_err(failed)?;
+            signs.leaf(&other, identities, window).map_err(failed)?
+        } else {
+            signs.leaf(&request.public_key, identities, window).map_err(failed)?
+        };
         let mut chain = vec![leaf];
-        chain.extend(authority.above.iter().cloned());
+        chain.extend(signs.above.iter().cloned());
         chain.push(authority.roots.concat());
         Ok(chain)
     }
@@ -166,63 +283,34 @@ impl TestCa {
     /// When key or certificate cannot be made.
     pub fn workload(&self, identity: &str, ttl: Duration) -> Result<Certified> {
         let key = KeyPair::generate().context("make a workload key")?;
-        let authority = self.authority.read();
-        let leaf = authority.leaf(&key, &[identity.to_owned()], ttl)?;
-        Ok(authority.certified(leaf, &key))
+        let signs = Arc::clone(&self.authority.read().signs);
+        let window = Window::starting(self.time.now(), ttl);
+        let leaf = signs.leaf(&key, &[identity.to_owned()], window)?;
+        Ok(signs.certified(leaf, &key))
     }
 
-    /// A serving certificate for DNS names, as istiod signs for itself.
+    /// A serving certificate for DNS names or addresses, as istiod signs for itself.
     ///
     /// # Errors
     /// When key or certificate cannot be made.
     pub fn serving(&self, names: &[&str]) -> Result<Certified> {
-        let key = KeyPair::generate().context("make a serving key")?;
-        let authority = self.authority.read();
-        let mut params = leaf_params(DEFAULT_TTL, authority.not_after);
-        for name in names {
-            params.subject_alt_names.push(SanType::DnsName((*name).try_into()?));
-        }
-        let leaf = params.signed_by(&key, &authority.signer).context("sign serving certificate")?;
-        Ok(authority.certified(leaf.pem(), &key))
+        self.serving_for(names, Window::starting(self.time.now(), DEFAULT_TTL))
+    }
+
+    pub(crate) fn serving_for(&self, names: &[&str], window: Window) -> Result<Certified> {
+        let serves = Arc::clone(&self.authority.read().serves);
+        serves.serving(names, window)
     }
 }
 
 impl Authority {
-    fn new(shape: Shape) -> Result<Self> {
-        let not_after = SystemTime::now() + ROOT_TTL;
-        let key = KeyPair::generate().context("make a root key")?;
-        let root = CertifiedIssuer::self_signed(ca_params("Root CA", not_after), key)
-            .context("sign root")?;
-        let roots = vec![root.pem()];
-        Ok(match shape {
-            Shape::SelfSigned => Self { signer: root, not_after, above: roots.clone(), roots },
-            Shape::Intermediate => {
-                let key = KeyPair::generate().context("make an intermediate key")?;
-                let params = ca_params("Intermediate CA", not_after);
-                let signer =
-                    CertifiedIssuer::signed_by(params, key, &root).context("sign intermediate")?;
-                let above = vec![signer.pem()];
-                Self { signer, not_after, above, roots }
-            }
-        })
-    }
-
-    fn leaf(
-        &self,
-        key: &impl PublicKeyData,
-        identities: &[String],
-        ttl: Duration,
-    ) -> Result<String> {
-        let mut params = leaf_params(ttl, self.not_after);
-        for identity in identities {
-            params.subject_alt_names.push(SanType::URI(identity.as_str().try_into()?));
-        }
-        let leaf = params.signed_by(key, &self.signer).context("sign workload certificate")?;
-        Ok(leaf.pem())
-    }
-
-    fn certified(&self, leaf: String, key: &KeyPair) -> Certified {
-        Certified { chain: leaf + &self.above.concat(), key: key.serialize_pem() }
+    fn generation(&self, root: Root) -> Arc<Generation> {
+        let back = match root {
+            Root::Newest => 0,
+            Root::Previous => 1,
+        };
+        let found = self.generations.iter().rev().nth(back).or(self.generations.first());
+        Arc::clone(found.unwrap_or(&self.signs))
     }
 }
 
@@ -244,6 +332,21 @@ pub fn spiffe_id(namespace: &str, service_account: &str) -> String {
     format!("spiffe://{TRUST_DOMAIN}/ns/{namespace}/sa/{service_account}")
 }
 
+/// The lifetime that istiod makes of the seconds in a request.
+pub(crate) fn asked(seconds: i64) -> Result<Duration, Refusal> {
+    // Go multiplies without looking, so an absurd wish comes out negative or small.
+    let asked = u64::try_from(seconds.wrapping_mul(1_000_000_000)).unwrap_or_default();
+    let asked = Duration::from_nanos(asked);
+    if asked > MAX_TTL {
+        return Err(Refusal::Ttl(format!(
+            "requested TTL {} is greater than the max allowed TTL {}",
+            go_duration(asked),
+            go_duration(MAX_TTL)
+        )));
+    }
+    Ok(if asked.is_zero() { DEFAULT_TTL } else { asked })
+}
+
 fn csr_refusal(error: rcgen::Error) -> Refusal {
     Refusal::Csr(match error {
         rcgen::Error::InvalidCertificationRequestSignature => {
@@ -254,33 +357,6 @@ fn csr_refusal(error: rcgen::Error) -> Refusal {
         }
         other => other.to_string(),
     })
-}
-
-fn leaf_params(ttl: Duration, signer_ends: SystemTime) -> CertificateParams {
-    let now = SystemTime::now();
-    let mut params = CertificateParams::default();
-    params.distinguished_name = DistinguishedName::new();
-    params.not_before = (now - BACKDATED).into();
-    params.not_after = (now + ttl).min(signer_ends).into();
-    params.is_ca = IsCa::ExplicitNoCa;
-    params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
-    params.extended_key_usages =
-        vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-    params.use_authority_key_identifier_extension = true;
-    params
-}
-
-fn ca_params(name: &str, not_after: SystemTime) -> CertificateParams {
-    let mut params = CertificateParams::default();
-    params.distinguished_name = DistinguishedName::new();
-    params.distinguished_name.push(DnType::OrganizationName, TRUST_DOMAIN);
-    // The number keeps the roots of a rotation apart for whoever looks them up by name.
-    params.distinguished_name.push(DnType::CommonName, format!("{name} {:x}", fastrand::u64(..)));
-    params.not_before = (SystemTime::now() - BACKDATED).into();
-    params.not_after = not_after.into();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    params
 }
 
 /// A whole number of seconds as Go prints a duration, which istiod's texts contain.
@@ -295,27 +371,4 @@ fn go_duration(duration: Duration) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_duration_reads_as_in_go() {
-        assert_eq!(go_duration(Duration::from_secs(5)), "5s");
-        assert_eq!(go_duration(Duration::from_secs(65)), "1m5s");
-        assert_eq!(go_duration(MAX_TTL), "2160h0m0s");
-    }
-
-    #[test]
-    fn a_kept_root_stays_trusted_and_a_dropped_one_does_not() {
-        let ca = TestCa::new(Shape::SelfSigned).unwrap();
-        let first = ca.root_pem();
-
-        ca.rotate(OldRoot::Kept).unwrap();
-        assert!(ca.root_pem().ends_with(&first));
-        assert_eq!(ca.roots().unwrap().len(), 2);
-
-        ca.rotate(OldRoot::Dropped).unwrap();
-        assert!(!ca.root_pem().contains(&first));
-        assert_eq!(ca.roots().unwrap().len(), 1);
-    }
-}
+mod tests;

@@ -19,29 +19,32 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
-use tonic::{Code, Status};
 
 use self::discovery::Discovery;
 use self::port::{Kind, Orders, Port};
 use self::sign::Signer;
-use crate::ca::TestCa;
+use crate::ca::{Certified, DEFAULT_TTL, TestCa, Window};
 use crate::token::TokenSigner;
 use crate::wait::until;
 
-pub use self::caller::{Caller, Shown};
+pub use self::caller::{Caller, Client, Shown};
+pub use self::faults::{Age, Faults, Refuse, Serving, Wrong};
 pub use self::journal::{
     Answered, Asked, Connection, ConnectionState, Csr, Flavour, Health, Seen, Stream, Verdict,
 };
 pub use self::port::Reach;
 pub use self::registry::{Registry, WorkloadEntry};
+pub use self::request::{Key, Request};
 pub use self::world::{Resource, State, World};
 
 pub(crate) mod caller;
 mod discovery;
+mod faults;
 mod journal;
 mod node;
 mod port;
 mod registry;
+mod request;
 mod sign;
 mod subscription;
 mod world;
@@ -52,39 +55,6 @@ pub const SERVER_NAME: &str = "istiod.istio-system.svc";
 /// All names in its certificate: no address, no `localhost`.
 const SERVER_NAMES: &[&str] =
     &["istio-pilot.istio-system.svc", "istiod-remote.istio-system.svc", SERVER_NAME];
-
-/// A status to refuse with.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refuse {
-    /// Its code.
-    pub code: Code,
-    /// Its text.
-    pub message: String,
-}
-
-/// When a connection is old and how long it may go on after its GOAWAY.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Age {
-    /// GOAWAY after this time.
-    pub age: Duration,
-    /// End of the connection so much later.
-    pub grace: Duration,
-}
-
-/// What goes wrong; the default is nothing.
-#[derive(Debug, Clone, Default)]
-pub struct Faults {
-    /// Waits so long before each response.
-    pub delay: Duration,
-    /// Refuses to sign.
-    pub refuse_ca: Option<Refuse>,
-    /// Refuses new discovery streams.
-    pub refuse_ads: Option<Refuse>,
-    /// Answers every new call with a message that nobody can decode.
-    pub garble: bool,
-    /// Ends connections that are made from now on at some age.
-    pub max_age: Option<Age>,
-}
 
 /// The fake control plane; it ends when it is dropped.
 pub struct FakeIstiod {
@@ -108,7 +78,7 @@ struct Shared {
 }
 
 impl FakeIstiod {
-    /// Starts on two free ports of 127.0.0.1, with an empty world.
+    /// Starts on two free ports of 127.0.0.1, with an empty world, in the time of the CA.
     ///
     /// # Errors
     /// When a port cannot be opened.
@@ -242,18 +212,6 @@ impl fmt::Debug for FakeIstiod {
     }
 }
 
-impl Refuse {
-    /// A refusal with this code and text.
-    #[must_use]
-    pub fn new(code: Code, message: &str) -> Self {
-        Self { code, message: message.to_owned() }
-    }
-
-    fn status(self) -> Status {
-        Status::new(self.code, self.message)
-    }
-}
-
 impl Shared {
     /// The CA is not served in plaintext.
     fn routes(self: &Arc<Self>, kind: Kind) -> Routes {
@@ -269,6 +227,22 @@ impl Shared {
 
     fn faults(&self) -> Faults {
         self.faults.lock().clone()
+    }
+
+    /// What it shows of itself at this moment.
+    fn serving(&self) -> Result<Certified> {
+        let now = self.ca.time().now();
+        match self.faults().serving {
+            Serving::Good => self.ca.serving(SERVER_NAMES),
+            Serving::Expired(ago) => {
+                let window = Window { from: now - ago - DEFAULT_TTL, until: now - ago };
+                self.ca.serving_for(SERVER_NAMES, window)
+            }
+            Serving::Names(names) => {
+                let names: Vec<_> = names.iter().map(String::as_str).collect();
+                self.ca.serving(&names)
+            }
+        }
     }
 
     async fn pause(&self) {

@@ -1,21 +1,27 @@
 //! A mesh in one process: fake istiod, a workload, a real Envoy, the agent.
 //!
-//! Fakes speak the real protocol on real sockets of 127.0.0.0/8; nothing needs root. Everything
-//! that is started here ends when its handle is dropped.
+//! Fakes speak the real protocol on real sockets of 127.0.0.0/8; nothing needs root but a
+//! [disk](disk::Disk) of its own. Everything that is started here ends when its handle is dropped.
 
 pub mod agent;
 pub mod bundle;
 pub mod ca;
 pub mod demo;
 pub mod dig;
+pub mod disk;
 pub mod envoy;
+pub mod faketime;
 pub mod free;
 pub mod http1;
 pub mod istiod;
 pub mod mesh;
+pub mod metadata;
 pub mod resolver;
 pub mod service;
+pub mod spire;
+pub mod time;
 pub mod token;
+pub mod traffic;
 pub mod vm;
 pub mod wait;
 pub mod workload;

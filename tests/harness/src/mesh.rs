@@ -9,6 +9,7 @@ use crate::ca::{Shape, TestCa, spiffe_id};
 use crate::istiod::FakeIstiod;
 use crate::resolver::Resolver;
 use crate::service::{Secrets, Service};
+use crate::time::Time;
 use crate::token::TokenSigner;
 use crate::workload::Workload;
 
@@ -55,8 +56,16 @@ impl Mesh {
     /// # Errors
     /// When a part cannot be started or the bundle cannot be written.
     pub async fn start_with(dir: &Path, shape: Shape) -> Result<Self> {
-        let ca = TestCa::new(shape)?;
-        let istiod = FakeIstiod::start(&ca, &TokenSigner::new()?).await?;
+        Self::start_at(dir, shape, &Time::default()).await
+    }
+
+    /// The same in a time of its own; the workload and its certificates are in it too.
+    ///
+    /// # Errors
+    /// When a part cannot be started or the bundle cannot be written.
+    pub async fn start_at(dir: &Path, shape: Shape, time: &Time) -> Result<Self> {
+        let ca = TestCa::at(shape, time)?;
+        let istiod = FakeIstiod::start(&ca, &TokenSigner::at(time)?).await?;
         istiod.workload_group(NAMESPACE, GROUP, ACCOUNT);
         let hello = Workload::start(&ca, "demo", "hello").await?;
         let service = Service::new("hello", "demo", hello.addr())?;

@@ -11,6 +11,8 @@ use aws_lc_rs::signature::{
 };
 use serde_json::{Value, json};
 
+use crate::time::Time;
+
 /// The audience that istiod demands.
 pub const AUDIENCE: &str = "istio-ca";
 
@@ -33,14 +35,19 @@ pub struct Claims {
 }
 
 impl Claims {
-    /// A token as istioctl gets it: for istiod, good for an hour.
+    /// A token as istioctl gets it: for istiod, good for an hour of the system's time; see
+    /// [`TokenSigner::claims`] for another.
     #[must_use]
     pub fn new(namespace: &str, service_account: &str) -> Self {
+        Self::at(namespace, service_account, SystemTime::now())
+    }
+
+    fn at(namespace: &str, service_account: &str, now: SystemTime) -> Self {
         Self {
             namespace: namespace.to_owned(),
             service_account: service_account.to_owned(),
             audience: AUDIENCE.to_owned(),
-            expires: SystemTime::now() + LIFETIME,
+            expires: now + LIFETIME,
         }
     }
 }
@@ -49,17 +56,32 @@ impl Claims {
 #[derive(Debug, Clone)]
 pub struct TokenSigner {
     key: Arc<EcdsaKeyPair>,
+    time: Time,
 }
 
 impl TokenSigner {
-    /// Makes a signer with a fresh key.
+    /// Makes a signer with a fresh key, in the system's time.
     ///
     /// # Errors
     /// When the key cannot be made.
     pub fn new() -> Result<Self> {
+        Self::at(&Time::default())
+    }
+
+    /// Makes a signer with a fresh key whose tokens are dated by this time.
+    ///
+    /// # Errors
+    /// When the key cannot be made.
+    pub fn at(time: &Time) -> Result<Self> {
         let key =
             EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).context("make a token key")?;
-        Ok(Self { key: Arc::new(key) })
+        Ok(Self { key: Arc::new(key), time: time.clone() })
+    }
+
+    /// What a token says that is for istiod and good for an hour from now, in its own time.
+    #[must_use]
+    pub fn claims(&self, namespace: &str, service_account: &str) -> Claims {
+        Claims::at(namespace, service_account, self.time.now())
     }
 
     /// Signs a token that says `claims`.
@@ -69,7 +91,7 @@ impl TokenSigner {
     pub fn mint(&self, claims: &Claims) -> Result<String> {
         let header = json!({ "alg": "ES256", "kid": "harness", "typ": "JWT" });
         let expires = seconds(claims.expires)?;
-        let issued = seconds(SystemTime::now())?.min(expires.saturating_sub(1));
+        let issued = seconds(self.time.now())?.min(expires.saturating_sub(1));
         let body = json!({
             "aud": [claims.audience],
             "exp": expires,
@@ -112,6 +134,13 @@ impl TokenSigner {
         };
         Ok((namespace.to_owned(), account.to_owned()))
     }
+}
+
+/// The subject of a token, whether the token is any good or not.
+#[must_use]
+pub fn subject(token: &str) -> Option<String> {
+    let body: Value = serde_json::from_slice(&decode(token.split('.').nth(1)?).ok()?).ok()?;
+    body.get("sub")?.as_str().map(str::to_owned)
 }
 
 fn seconds(time: SystemTime) -> Result<u64> {
@@ -166,6 +195,18 @@ mod tests {
             assert_eq!(decode(coded).unwrap(), plain.as_bytes());
         }
         assert_eq!(encode([0xfb, 0xff]), "-_8");
+    }
+
+    #[test]
+    fn a_token_is_dated_by_the_time_of_its_signer_and_says_whose_it_is() {
+        let time = Time::standing(UNIX_EPOCH + Duration::from_secs(4_000_000_000));
+        let signer = TokenSigner::at(&time).unwrap();
+        let token = signer.mint(&signer.claims("vms", "web")).unwrap();
+
+        signer.verify(&token, time.now()).unwrap();
+        assert!(signer.verify(&token, time.now() + LIFETIME).is_err());
+        assert_eq!(subject(&token).unwrap(), "system:serviceaccount:vms:web");
+        assert_eq!(subject("rubbish"), None);
     }
 
     #[test]

@@ -1,14 +1,18 @@
 //! A machine that joins the fake mesh: a root of its own, its settings, and the commands on it.
 
-use std::fs;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
-use crate::agent::{Agent, hawser};
+use crate::agent::{Agent, hawser_with};
+use crate::ca::Certified;
 use crate::free;
 use crate::mesh::Mesh;
 
@@ -19,6 +23,12 @@ pub struct Vm {
     root: PathBuf,
     /// The Envoy that the agent is to run; without one it runs none.
     pub envoy: Option<PathBuf>,
+    /// The command that the agent is started by, such as that of a
+    /// [disk](crate::disk::Disk::under).
+    pub under: Vec<OsString>,
+    /// Variables that the agent and every command on it have, such as those of a
+    /// [clock](crate::faketime::Faketime::env).
+    pub env: Vec<(OsString, OsString)>,
 }
 
 /// What `hawser status --json` tells; what is not named here is in `rest`.
@@ -74,7 +84,13 @@ impl Vm {
             port()?,
             port()?,
         );
-        let vm = Self { binary: binary.to_owned(), root: root.to_owned(), envoy: None };
+        let vm = Self {
+            binary: binary.to_owned(),
+            root: root.to_owned(),
+            envoy: None,
+            under: Vec::new(),
+            env: Vec::new(),
+        };
         vm.settings(&settings)?;
         Ok(vm)
     }
@@ -100,7 +116,7 @@ impl Vm {
         let parent = path.parent().context("a path without a parent")?;
         fs::create_dir_all(parent).with_context(|| format!("create {}", parent.display()))?;
         let mut file = fs::File::create(&path).with_context(|| format!("create {path:?}"))?;
-        std::io::Write::write_all(&mut file, toml.as_bytes()).context("write settings")
+        file.write_all(toml.as_bytes()).context("write settings")
     }
 
     /// Its `hawser.toml`.
@@ -111,14 +127,50 @@ impl Vm {
         fs::read_to_string(self.root.join("etc/hawser/hawser.toml")).context("read settings")
     }
 
+    /// Puts a pair into a directory of it, as somebody who provisions machines does; answers the
+    /// directory.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn provision(&self, dir: &str, pair: &Certified) -> Result<PathBuf> {
+        let dir = self.root.join(dir.trim_start_matches('/'));
+        fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
+        for (name, mode, text) in
+            [("key.pem", 0o600, &pair.key), ("cert-chain.pem", 0o644, &pair.chain)]
+        {
+            put(&dir.join(name), mode, text)?;
+        }
+        Ok(dir)
+    }
+
+    /// Puts roots there too, as `root-cert.pem`.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn provision_roots(&self, dir: &str, roots: &str) -> Result<PathBuf> {
+        let dir = self.root.join(dir.trim_start_matches('/'));
+        fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
+        put(&dir.join("root-cert.pem"), 0o644, roots)?;
+        Ok(dir)
+    }
+
+    /// Runs `hawser identity ARGS… --root ROOT` to its end.
+    ///
+    /// # Errors
+    /// When it cannot be run; its failure is no error.
+    pub async fn identity(&self, args: &[&str]) -> Result<Output> {
+        let args: Vec<_> = ["identity"].into_iter().chain(args.iter().copied()).collect();
+        self.hawser(&args).await
+    }
+
     /// Runs `hawser ARGS… --root ROOT` to its end.
     ///
     /// # Errors
     /// When it cannot be run; its failure is no error.
     pub async fn hawser(&self, args: &[&str]) -> Result<Output> {
-        let root = self.root.to_string_lossy();
-        let args: Vec<_> = args.iter().copied().chain(["--root", root.as_ref()]).collect();
-        hawser(&self.binary, &args, &[]).await
+        let args = args.iter().map(OsStr::new);
+        let args: Vec<_> = args.chain([OsStr::new("--root"), self.root.as_os_str()]).collect();
+        hawser_with(&self.binary, &args, &self.env).await
     }
 
     /// Runs `hawser join BUNDLE`.
@@ -146,7 +198,7 @@ impl Vm {
     /// # Errors
     /// When it does not get ready.
     pub async fn start_with(&self, args: &[&str], env: &[(&str, &str)]) -> Result<Agent> {
-        Agent::start(&self.binary, &self.root, &self.arguments(args), env).await
+        self.spawn(args, env)?.ready().await
     }
 
     /// Starts the agent and does not wait until it is ready.
@@ -154,7 +206,11 @@ impl Vm {
     /// # Errors
     /// When it cannot be started.
     pub fn spawn(&self, args: &[&str], env: &[(&str, &str)]) -> Result<Agent> {
-        Agent::spawn(&self.binary, &self.root, &self.arguments(args), env)
+        let args = self.arguments(args);
+        let args: Vec<_> = args.iter().map(OsStr::new).collect();
+        let more = env.iter().map(|(key, value)| (key.into(), value.into()));
+        let env: Vec<_> = self.env.iter().cloned().chain(more).collect();
+        Agent::spawn_under(&self.under, &self.binary, &self.root, &args, &env)
     }
 
     /// What the agent says of itself.
@@ -175,4 +231,14 @@ impl Vm {
             .flat_map(|path| ["--envoy".to_owned(), path.to_string_lossy().into_owned()]);
         envoy.chain(args.iter().map(|one| (*one).to_owned())).collect()
     }
+}
+
+/// Replaces a file as a whole: whoever reads it reads the old or the new one.
+fn put(path: &Path, mode: u32, text: &str) -> Result<()> {
+    let fresh = path.with_extension("fresh");
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create(true).truncate(true).mode(mode).open(&fresh);
+    let mut file = file.with_context(|| format!("create {}", fresh.display()))?;
+    file.write_all(text.as_bytes()).with_context(|| format!("write {}", fresh.display()))?;
+    fs::rename(&fresh, path).with_context(|| format!("put {} in its place", path.display()))
 }

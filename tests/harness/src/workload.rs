@@ -3,11 +3,12 @@
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Request, Response, Version};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -20,7 +21,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use crate::ca::{TestCa, spiffe_id};
-use crate::istiod::caller::{ClientCertificate, certificate_identity, server_tls};
+use crate::istiod::caller::{ClientCertificate, client, server_tls};
 use crate::wait::until;
 
 const TTL: Duration = Duration::from_secs(24 * 3600);
@@ -30,6 +31,8 @@ const TTL: Duration = Duration::from_secs(24 * 3600);
 pub struct Answer {
     /// The SPIFFE id of the caller's certificate.
     pub caller: String,
+    /// The serial number of the caller's certificate, in hexadecimal.
+    pub serial: String,
     /// The SPIFFE id of the workload.
     pub workload: String,
     /// The path that was asked for.
@@ -52,6 +55,7 @@ pub struct Workload {
     addr: SocketAddr,
     identity: String,
     served: watch::Sender<Served>,
+    brief: Arc<AtomicBool>,
     _tasks: JoinSet<()>,
 }
 
@@ -67,9 +71,15 @@ impl Workload {
         let identity = spiffe_id(namespace, service_account);
         let served = watch::Sender::<Served>::default();
         let mut tasks = JoinSet::new();
-        let server = Server { ca: ca.clone(), identity: identity.clone(), served: served.clone() };
+        let brief = Arc::new(AtomicBool::new(false));
+        let server = Server {
+            ca: ca.clone(),
+            identity: identity.clone(),
+            served: served.clone(),
+            brief: Arc::clone(&brief),
+        };
         tasks.spawn(accept(listener, Arc::new(server)));
-        Ok(Self { addr, identity, served, _tasks: tasks })
+        Ok(Self { addr, identity, served, brief, _tasks: tasks })
     }
 
     /// Where it listens.
@@ -82,6 +92,12 @@ impl Workload {
     #[must_use]
     pub fn identity(&self) -> &str {
         &self.identity
+    }
+
+    /// Whether it ends an HTTP/1 connection after each answer, so that the next request needs
+    /// another handshake, with the certificates of that moment.
+    pub fn brief(&self, brief: bool) {
+        self.brief.store(brief, Ordering::Relaxed);
     }
 
     /// What it has seen so far.
@@ -109,6 +125,7 @@ struct Server {
     ca: TestCa,
     identity: String,
     served: watch::Sender<Served>,
+    brief: Arc<AtomicBool>,
 }
 
 async fn accept(listener: TcpListener, server: Arc<Server>) {
@@ -133,16 +150,18 @@ impl Server {
         let config = server_tls(&self.ca, &own, demand, &["h2", "http/1.1"])?;
         let stream = TlsAcceptor::from(config).accept(stream).await.context("TLS handshake")?;
         let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-        let caller = shown.and_then(certificate_identity).unwrap_or_default();
+        let caller = shown.and_then(client);
         let service = service_fn(|request: Request<Incoming>| {
             let answer = Answer {
-                caller: caller.clone(),
+                caller: caller.as_ref().map(|one| one.identity.clone()).unwrap_or_default(),
+                serial: caller.as_ref().map(|one| one.serial.clone()).unwrap_or_default(),
                 workload: self.identity.clone(),
                 path: request.uri().path().to_owned(),
                 protocol: format!("{:?}", request.version()),
             };
             self.served.send_modify(|served| served.requests.push(answer.clone()));
-            async move { body(&answer) }
+            let last = self.brief.load(Ordering::Relaxed) && request.version() == Version::HTTP_11;
+            async move { body(&answer, last) }
         });
         // How a connection ends is the client's business.
         let _end = auto::Builder::new(TokioExecutor::new())
@@ -152,10 +171,13 @@ impl Server {
     }
 }
 
-fn body(answer: &Answer) -> Result<Response<Full<Bytes>>, serde_json::Error> {
+fn body(answer: &Answer, last: bool) -> Result<Response<Full<Bytes>>, serde_json::Error> {
     let mut text = serde_json::to_vec_pretty(answer)?;
     text.push(b'\n');
     let mut response = Response::new(Full::new(Bytes::from(text)));
     response.headers_mut().insert("content-type", HeaderValue::from_static("application/json"));
+    if last {
+        response.headers_mut().insert("connection", HeaderValue::from_static("close"));
+    }
     Ok(response)
 }

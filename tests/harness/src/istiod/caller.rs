@@ -4,7 +4,7 @@
 //! plaintext port nobody is authenticated.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use rustls::client::danger::HandshakeSignatureValid;
@@ -16,7 +16,8 @@ use rustls::{
 };
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
-use tonic::metadata::MetadataMap;
+use tokio_util::sync::CancellationToken;
+use tonic::metadata::{KeyAndValueRef, MetadataMap};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use crate::ca::{Certified, TRUST_DOMAIN, TestCa, spiffe_id};
@@ -27,8 +28,21 @@ use crate::token::TokenSigner;
 pub(super) struct Peer {
     pub(super) connection: u64,
     pub(super) tls: bool,
-    /// The SPIFFE id of a verified client certificate.
-    pub(super) certificate: Option<String>,
+    /// The verified client certificate.
+    pub(super) certificate: Option<Client>,
+    /// Resets this connection.
+    pub(super) cut: CancellationToken,
+}
+
+/// A client certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Client {
+    /// Its SPIFFE id.
+    pub identity: String,
+    /// Its serial number in hexadecimal.
+    pub serial: String,
+    /// When it ends.
+    pub not_after: SystemTime,
 }
 
 /// What a request showed to prove who sent it.
@@ -60,26 +74,48 @@ impl Caller {
     }
 }
 
-/// Authenticates a request; `None` is a refusal.
-pub(super) fn authenticate(
-    peer: &Peer,
-    metadata: &MetadataMap,
-    tokens: &TokenSigner,
-) -> (Shown, Option<Caller>) {
-    let token = bearer(metadata);
-    let shown = Shown { certificate: peer.certificate.is_some(), token: token.is_some() };
-    if !peer.tls {
-        return (shown, Some(Caller::Unasked));
+/// How callers are told apart.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Judge<'a> {
+    pub(super) tokens: &'a TokenSigner,
+    pub(super) now: SystemTime,
+    /// Whether a certificate says who somebody is; else a token alone does.
+    pub(super) heeds_certificates: bool,
+}
+
+impl Judge<'_> {
+    /// Authenticates a request; `None` is a refusal.
+    pub(super) fn authenticate(
+        &self,
+        peer: &Peer,
+        metadata: &MetadataMap,
+    ) -> (Shown, Option<Caller>) {
+        let token = bearer(metadata);
+        let shown = Shown { certificate: peer.certificate.is_some(), token: token.is_some() };
+        if !peer.tls {
+            return (shown, Some(Caller::Unasked));
+        }
+        if let (Some(client), true) = (&peer.certificate, self.heeds_certificates) {
+            return (shown, Some(Caller::Known(vec![client.identity.clone()])));
+        }
+        let account = token.and_then(|token| self.tokens.verify(token, self.now).ok());
+        (shown, account.map(|(ns, sa)| Caller::Known(vec![spiffe_id(&ns, &sa)])))
     }
-    if let Some(identity) = &peer.certificate {
-        return (shown, Some(Caller::Known(vec![identity.clone()])));
-    }
-    let account = token.and_then(|token| tokens.verify(token, SystemTime::now()).ok());
-    (shown, account.map(|(ns, sa)| Caller::Known(vec![spiffe_id(&ns, &sa)])))
+}
+
+/// Request headers that are not HTTP's own, in their order; no credentials.
+pub(super) fn headers(metadata: &MetadataMap) -> Vec<(String, String)> {
+    let texts = metadata.iter().filter_map(|pair| match pair {
+        KeyAndValueRef::Ascii(key, value) => Some((key.as_str(), value.to_str().ok()?)),
+        KeyAndValueRef::Binary(..) => None,
+    });
+    let own = ["authorization", "content-type", "te", "user-agent"];
+    let rest = texts.filter(|(key, _)| !own.contains(key));
+    rest.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
 
 /// The first `Bearer ` value; the prefix is case-sensitive, space around the token is not.
-fn bearer(metadata: &MetadataMap) -> Option<&str> {
+pub(super) fn bearer(metadata: &MetadataMap) -> Option<&str> {
     let mut values = metadata.get_all("authorization").iter();
     values.find_map(|value| value.to_str().ok()?.strip_prefix("Bearer ")).map(str::trim)
 }
@@ -91,9 +127,11 @@ pub(crate) enum ClientCertificate {
     Optional,
     /// As a workload in the mesh.
     Required,
+    /// As istiod, but none is good.
+    Rejected,
 }
 
-/// TLS of a server in the mesh, with the roots of this moment.
+/// TLS of a server in the mesh, with the roots and the time of this moment.
 pub(crate) fn server_tls(
     ca: &TestCa,
     own: &Certified,
@@ -104,15 +142,20 @@ pub(crate) fn server_tls(
     let builder =
         WebPkiClientVerifier::builder_with_provider(Arc::new(ca.roots()?), provider.clone());
     let builder = match demand {
-        ClientCertificate::Optional => builder.allow_unauthenticated(),
+        ClientCertificate::Optional | ClientCertificate::Rejected => {
+            builder.allow_unauthenticated()
+        }
         ClientCertificate::Required => builder,
     };
-    let verifier = Arc::new(MeshVerifier(builder.build().context("build client verifier")?));
+    let chains = builder.build().context("build client verifier")?;
+    let rejects = demand == ClientCertificate::Rejected;
+    let verifier = Arc::new(MeshVerifier { chains, rejects });
     let chain = CertificateDer::pem_slice_iter(own.chain.as_bytes())
         .collect::<Result<Vec<_>, _>>()
         .context("read own chain")?;
     let key = PrivateKeyDer::from_pem_slice(own.key.as_bytes()).context("read own key")?;
-    let mut config = ServerConfig::builder_with_provider(provider)
+    let time = Arc::new(ca.time().clone());
+    let mut config = ServerConfig::builder_with_details(provider, time)
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(verifier)
         .with_single_cert(chain, key)
@@ -123,8 +166,19 @@ pub(crate) fn server_tls(
     Ok(Arc::new(config))
 }
 
+/// A certificate as far as callers are told apart by it.
+pub(crate) fn client(der: &CertificateDer<'_>) -> Option<Client> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    let ends = u64::try_from(certificate.validity().not_after.timestamp()).ok()?;
+    Some(Client {
+        identity: certificate_identity(der)?,
+        serial: format!("{:x}", certificate.serial),
+        not_after: UNIX_EPOCH + Duration::from_secs(ends),
+    })
+}
+
 /// The SPIFFE id of a certificate: its only URI name.
-pub(crate) fn certificate_identity(der: &CertificateDer<'_>) -> Option<String> {
+fn certificate_identity(der: &CertificateDer<'_>) -> Option<String> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
     let names = certificate.subject_alternative_name().ok()??;
     let mut uris = names.value.general_names.iter().filter_map(|name| match name {
@@ -140,19 +194,22 @@ pub(crate) fn certificate_identity(der: &CertificateDer<'_>) -> Option<String> {
 /// Chain checking, and on top what istiod demands of a client: one SPIFFE id of its own trust
 /// domain, and a certificate that is good for both sides of a connection.
 #[derive(Debug)]
-struct MeshVerifier(Arc<dyn ClientCertVerifier>);
+struct MeshVerifier {
+    chains: Arc<dyn ClientCertVerifier>,
+    rejects: bool,
+}
 
 impl ClientCertVerifier for MeshVerifier {
     fn offer_client_auth(&self) -> bool {
-        self.0.offer_client_auth()
+        self.chains.offer_client_auth()
     }
 
     fn client_auth_mandatory(&self) -> bool {
-        self.0.client_auth_mandatory()
+        self.chains.client_auth_mandatory()
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.0.root_hint_subjects()
+        self.chains.root_hint_subjects()
     }
 
     fn verify_client_cert(
@@ -161,8 +218,18 @@ impl ClientCertVerifier for MeshVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        let verified = self.0.verify_client_cert(leaf, intermediates, now)?;
+        // What Go calls a bad certificate is rustls's word for one that cannot be read.
         let bad = || rustls::Error::InvalidCertificate(CertificateError::BadEncoding);
+        if self.rejects {
+            return Err(bad());
+        }
+        let verified = self.chains.verify_client_cert(leaf, intermediates, now);
+        let verified = verified.map_err(|error| match error {
+            rustls::Error::InvalidCertificate(
+                CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. },
+            ) => bad(),
+            other => other,
+        })?;
         certificate_identity(leaf).ok_or_else(bad)?;
         good_for_servers(leaf).then_some(verified).ok_or_else(bad)
     }
@@ -173,7 +240,7 @@ impl ClientCertVerifier for MeshVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.0.verify_tls12_signature(message, cert, dss)
+        self.chains.verify_tls12_signature(message, cert, dss)
     }
 
     fn verify_tls13_signature(
@@ -182,11 +249,11 @@ impl ClientCertVerifier for MeshVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.0.verify_tls13_signature(message, cert, dss)
+        self.chains.verify_tls13_signature(message, cert, dss)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
+        self.chains.supported_verify_schemes()
     }
 }
 

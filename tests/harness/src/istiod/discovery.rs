@@ -15,11 +15,10 @@ use hawser_proto::type_url;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream as Sequence, StreamExt, once};
-use tonic::metadata::{KeyAndValueRef, MetadataMap};
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::Shared;
-use super::caller::{Caller, Peer, Shown, authenticate};
+use super::caller::{Caller, Judge, Peer, Shown, headers};
 use super::journal::{Answered, Asked, Flavour, Health, Stream, Verdict};
 use super::node::NodeFacts;
 use super::subscription::{Ask, Push, Subscriptions};
@@ -66,11 +65,13 @@ impl Discovery {
         let Some(peer) = request.extensions().get::<Arc<Peer>>().cloned() else {
             return Err(Status::internal("a stream without a connection"));
         };
-        let (shown, caller) = authenticate(&peer, request.metadata(), &self.0.tokens);
+        let (tokens, now) = (&self.0.tokens, self.0.ca.time().now());
+        let judge = Judge { tokens, now, heeds_certificates: true };
+        let (shown, caller) = judge.authenticate(&peer, request.metadata());
         let caller = caller.ok_or_else(|| Status::unauthenticated("authentication failure"))?;
         let shared = Arc::clone(&self.0);
         let id = shared.next_stream();
-        let headers = headers(request.metadata());
+        let headers = headers(request.metadata()).into_iter().collect();
         let session = Session { shared, id, peer, flavour, shown, caller, headers, entry: None };
         Ok((session, request.into_inner()))
     }
@@ -282,16 +283,6 @@ fn in_words_of_go(status: Status) -> Status {
         Code::OutOfRange => Status::resource_exhausted("grpc: received message larger than max"),
         _ => status,
     }
-}
-
-fn headers(metadata: &MetadataMap) -> BTreeMap<String, String> {
-    let texts = metadata.iter().filter_map(|pair| match pair {
-        KeyAndValueRef::Ascii(key, value) => Some((key.as_str(), value.to_str().ok()?)),
-        KeyAndValueRef::Binary(..) => None,
-    });
-    let own = ["authorization", "content-type", "te", "user-agent"];
-    let rest = texts.filter(|(key, _)| !own.contains(key));
-    rest.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
 
 fn from_sotw(request: DiscoveryRequest) -> (Option<Node>, Ask) {

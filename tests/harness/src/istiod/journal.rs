@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::SystemTime;
 
 use serde_json::Value;
 use tonic::Code;
 
-use super::caller::Shown;
+use super::caller::{Client, Shown};
+use super::faults::Wrong;
 use super::registry::Registry;
+use super::request::Request;
 
 /// Everything seen since the start; counters by way of `len()`.
 #[derive(Debug, Clone, Default)]
@@ -59,16 +62,30 @@ pub enum ConnectionState {
 pub struct Csr {
     /// The connection it came on.
     pub connection: u64,
+    /// When it came, in the time of the CA.
+    pub at: SystemTime,
     /// What was shown with it.
     pub shown: Shown,
+    /// The certificate that was shown.
+    pub certificate: Option<Client>,
+    /// The subject of the token that was shown, whether it was any good or not.
+    pub subject: Option<String>,
     /// Whom the certificate was issued to; none if the caller was not known.
     pub identities: Vec<String>,
+    /// The request for a certificate itself; none if it is not one.
+    pub request: Option<Request>,
     /// Seconds asked for.
     pub validity: i64,
+    /// The text fields of the call's metadata message, if it has one.
+    pub metadata: Option<BTreeMap<String, String>>,
     /// The `clusterid` header.
     pub cluster_id: Option<String>,
-    /// The answer's status.
+    /// Request headers that are not HTTP's own, in their order; no credentials.
+    pub headers: Vec<(String, String)>,
+    /// The answer's status; `Ok` for one that is wrong, or that was to be given and never is.
     pub code: Code,
+    /// What was made wrong in the answer.
+    pub wrong: Option<Wrong>,
 }
 
 /// Which form of the protocol a stream speaks.
@@ -199,6 +216,12 @@ impl Seen {
     #[must_use]
     pub fn live(&self) -> Vec<&Stream> {
         self.streams.iter().filter(|stream| stream.ended.is_none()).collect()
+    }
+
+    /// Certificate requests that were granted.
+    #[must_use]
+    pub fn issued(&self) -> Vec<&Csr> {
+        self.csrs.iter().filter(|csr| csr.code == Code::Ok && csr.wrong.is_none()).collect()
     }
 
     /// Connections that are up.

@@ -1,5 +1,6 @@
 //! One listening port: accepts, shakes hands and serves, or fails to in the way it is told.
 
+use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,14 +19,17 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::service::Routes;
 use tower::Service;
 
-use super::caller::{ClientCertificate, Peer, certificate_identity, server_tls};
+use super::caller::{Client, ClientCertificate, Peer, client, server_tls};
 use super::journal::{Connection, ConnectionState};
-use super::{SERVER_NAMES, Shared};
+use super::{Shared, Wrong};
 use crate::free;
+
+const CREATE_CERTIFICATE: &str = "/istio.v1.auth.IstioCertificateService/CreateCertificate";
 
 /// How istiod can be reached.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -141,6 +145,7 @@ impl Served {
         let opened = Connection { id, peer: addr, state: ConnectionState::Accepted };
         self.shared.seen.send_modify(|seen| seen.connections.push(opened));
         let socket = SockRef::from(&stream).try_clone();
+        let cut = CancellationToken::new();
         let over = async {
             let mut orders = orders.clone();
             let reset = |now: &Orders| now.reach == Reach::Down || now.resets > told.resets;
@@ -148,8 +153,9 @@ impl Served {
             let _told = orders.wait_for(reset).await;
         };
         let reset = tokio::select! {
-            () = self.serve(stream, id) => false,
+            () = self.serve(stream, id, cut.clone()) => false,
             () = over => true,
+            () = cut.cancelled() => true,
         };
         if let (true, Ok(socket)) = (reset, socket) {
             // Closing with this set sends RST. A socket that is gone already needs none.
@@ -162,7 +168,7 @@ impl Served {
         });
     }
 
-    async fn serve(&self, stream: TcpStream, id: u64) {
+    async fn serve(&self, stream: TcpStream, id: u64, cut: CancellationToken) {
         let reach = self.shared.orders.borrow().reach;
         if matches!(reach, Reach::HalfOpen | Reach::Frozen) {
             let _held = stream;
@@ -171,7 +177,7 @@ impl Served {
         // Small frames and no Nagle, or every exchange waits for a delayed ACK.
         let _slower = stream.set_nodelay(true);
         let tls = self.kind == Kind::Tls;
-        let peer = Peer { connection: id, tls, certificate: None };
+        let peer = Peer { connection: id, tls, certificate: None, cut };
         if !tls {
             return self.http2(stream, peer).await;
         }
@@ -187,13 +193,15 @@ impl Served {
     async fn handshake(
         &self,
         stream: TcpStream,
-    ) -> Result<(tokio_rustls::server::TlsStream<TcpStream>, Option<String>)> {
-        let own = self.shared.ca.serving(SERVER_NAMES)?;
-        let demand = ClientCertificate::Optional;
+    ) -> Result<(tokio_rustls::server::TlsStream<TcpStream>, Option<Client>)> {
+        let own = self.shared.serving()?;
+        let rejects = self.shared.faults().rejects_certificates;
+        let demand =
+            if rejects { ClientCertificate::Rejected } else { ClientCertificate::Optional };
         let config = server_tls(&self.shared.ca, &own, demand, &["h2"])?;
         let stream = TlsAcceptor::from(config).accept(stream).await.context("TLS handshake")?;
         let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-        let certificate = shown.and_then(certificate_identity);
+        let certificate = shown.and_then(client);
         Ok((stream, certificate))
     }
 
@@ -201,14 +209,28 @@ impl Served {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let up = ConnectionState::Up(peer.certificate.clone());
+        let identity = peer.certificate.as_ref().map(|client| client.identity.clone());
+        let up = ConnectionState::Up(identity);
         self.shared.seen.send_modify(|seen| seen.connection(peer.connection, up));
         let peer = Arc::new(peer);
         let (shared, routes) = (Arc::clone(&self.shared), self.routes.clone());
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(Arc::clone(&peer));
-            let (garble, mut routes) = (shared.faults().garble, routes.clone());
-            async move { if garble { Ok(garbage()) } else { routes.call(request).await } }
+            let (faults, mut routes) = (shared.faults(), routes.clone());
+            let asked_to_sign = request.uri().path() == CREATE_CERTIFICATE;
+            async move {
+                if faults.garble {
+                    return Ok::<_, Infallible>(message(32, 32));
+                }
+                let answer = routes.call(request).await?;
+                // Who may not have a certificate is refused as ever.
+                let granted = !answer.headers().contains_key("grpc-status");
+                Ok(match faults.ca {
+                    Some(Wrong::Undecodable) if asked_to_sign && granted => message(32, 32),
+                    Some(Wrong::Truncated) if asked_to_sign && granted => message(1000, 32),
+                    _ => answer,
+                })
+            }
         });
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
@@ -262,12 +284,12 @@ fn state_of(seen: &super::journal::Seen, id: u64) -> Option<&ConnectionState> {
     seen.connections.iter().find(|one| one.id == id).map(|one| &one.state)
 }
 
-/// A gRPC answer with a message that is no protobuf.
-fn garbage() -> Response<Body> {
+/// A gRPC answer with a message of bytes that are no protobuf: how many it says, how many come.
+fn message(said: u32, sent: usize) -> Response<Body> {
     let mut frame = BytesMut::new();
     frame.put_u8(0);
-    frame.put_u32(32);
-    frame.put_bytes(0xff, 32);
+    frame.put_u32(said);
+    frame.put_bytes(0xff, sent);
     let mut trailers = HeaderMap::new();
     trailers.insert("grpc-status", HeaderValue::from_static("0"));
     let body = Full::new(Bytes::from(frame)).with_trailers(std::future::ready(Some(Ok(trailers))));

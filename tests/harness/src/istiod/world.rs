@@ -149,6 +149,11 @@ impl State {
         self.put_raw(type_url::PROXY_CONFIG, "", config);
     }
 
+    /// Pushes a list of trust roots without anything in it: a client is to pass over it.
+    pub fn no_trust(&mut self) {
+        self.replace(type_url::PROXY_CONFIG, BTreeMap::new());
+    }
+
     /// Adds a resource of this type that nobody can decode.
     pub fn garbage(&mut self, type_url: &str) {
         let value = vec![0xff; 64];

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use hawser_harness::ca::{Certified, Shape, TestCa};
 use hawser_harness::istiod::{FakeIstiod, SERVER_NAME};
-use hawser_harness::token::{Claims, TokenSigner};
+use hawser_harness::token::TokenSigner;
 use hawser_harness::wait::PATIENCE;
 use hawser_proto::envoy::envoy::config::core::v3::Node;
 use hawser_proto::envoy::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
@@ -36,7 +36,8 @@ pub(crate) async fn istiod() -> FakeIstiod {
 
 /// A connection with TLS, with or without a certificate.
 pub(crate) async fn dial(istiod: &FakeIstiod, own: Option<&Certified>) -> Result<Channel> {
-    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+    let (provider, time) = (aws_lc_rs::default_provider(), istiod.ca().time().clone());
+    let builder = ClientConfig::builder_with_details(Arc::new(provider), Arc::new(time))
         .with_safe_default_protocol_versions()?
         .with_root_certificates(istiod.ca().roots()?);
     let mut config = match own {
@@ -66,7 +67,7 @@ pub(crate) async fn dial_plaintext(addr: SocketAddr) -> Result<Channel> {
 }
 
 pub(crate) fn token(istiod: &FakeIstiod, namespace: &str, account: &str) -> String {
-    istiod.tokens().mint(&Claims::new(namespace, account)).unwrap()
+    istiod.tokens().mint(&istiod.tokens().claims(namespace, account)).unwrap()
 }
 
 pub(crate) fn with_token<T>(message: T, token: &str) -> Request<T> {

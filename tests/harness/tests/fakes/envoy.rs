@@ -11,6 +11,7 @@ use hawser_harness::http1::call;
 use hawser_harness::istiod::{FakeIstiod, State};
 use hawser_harness::service::{PEER_HEADER, Secrets, Service};
 use hawser_harness::token::TokenSigner;
+use hawser_harness::traffic::Traffic;
 use hawser_harness::wait::wait_for;
 use hawser_harness::workload::{Answer, Workload};
 use hawser_proto::envoy::envoy::config::core::v3::{DataSource, data_source};
@@ -142,4 +143,42 @@ async fn a_workload_answers_nobody_without_a_mesh_certificate() {
 fn a_wrong_bootstrap_is_refused_with_what_envoy_said() {
     let error = validate(&json!({ "node": { "idd": "x" } })).unwrap_err().to_string();
     assert!(error.contains("idd"), "{error}");
+}
+
+#[tokio::test]
+async fn traffic_through_an_envoy_is_counted_and_shows_who_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let ca = TestCa::new(Shape::SelfSigned).unwrap();
+    let istiod = FakeIstiod::start(&ca, &TokenSigner::new().unwrap()).await.unwrap();
+    let hello = Workload::start(&ca, "demo", "hello").await.unwrap();
+    hello.brief(true);
+    let service = Service::new("hello", "demo", hello.addr()).unwrap();
+    let identity = spiffe_id("vms", "web");
+    istiod.world().change(|state| {
+        Service::publish(std::slice::from_ref(&service), Secrets::Istiod, state);
+        secrets(&ca, &identity, state);
+    });
+    let localhost = Ipv4Addr::LOCALHOST.into();
+    let admin = SocketAddr::new(localhost, free::port(localhost).unwrap());
+    let bootstrap = bootstrap(&istiod, admin, "DELTA_GRPC");
+    let envoy = Envoy::start(&bootstrap, admin, dir.path()).await.unwrap();
+    wait_for("an answer through Envoy", async || {
+        let reply = call(service.vip, &Method::GET, "/", &[]).await?;
+        ensure!(reply.status == 200, "{} {}", reply.status, reply.body);
+        Ok(())
+    })
+    .await
+    .unwrap();
+
+    let traffic = Traffic::start(&service, 2);
+    traffic.until("some answers", |served| served.ok > 10).await.unwrap();
+    istiod.world().change(|state| secrets(&ca, &identity, state));
+    traffic.until("another certificate", |served| served.serials.len() == 2).await.unwrap();
+    let undisturbed = traffic.so_far();
+    assert_eq!((undisturbed.failed, undisturbed.why), (0, Vec::new()));
+
+    drop(envoy);
+    traffic.until("failures", |served| served.failed > 0).await.unwrap();
+    let served = traffic.stop().await.unwrap();
+    assert!(served.ok > 10 && !served.why.is_empty(), "{served:?}");
 }

@@ -9,11 +9,17 @@
 )]
 
 mod agent;
+mod answers;
 mod client;
 mod discovery;
 mod envoy;
 mod faults;
+mod machine;
 mod mesh;
+mod metadata;
 mod outside;
 mod registry;
+mod rotation;
 mod sign;
+mod spire;
+mod times;

@@ -3,8 +3,9 @@
 use std::time::{Duration, SystemTime};
 
 use hawser_harness::ca::{OldRoot, Shape, TestCa, spiffe_id};
-use hawser_harness::istiod::{ConnectionState, FakeIstiod, Refuse};
+use hawser_harness::istiod::{ConnectionState, FakeIstiod, Key, Refuse};
 use hawser_harness::token::{Claims, TokenSigner};
+use hawser_proto::envoy::google::protobuf::{Struct, Value, value::Kind};
 use hawser_proto::istio::ca::IstioCertificateRequest;
 use hawser_proto::istio::ca::istio_certificate_service_client::IstioCertificateServiceClient;
 use rcgen::{CertificateParams, DistinguishedName, KeyPair, SanType};
@@ -16,7 +17,7 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use crate::client::{dial, dial_plaintext, istiod, token, with_token};
 
-fn csr(identity: &str) -> String {
+pub(crate) fn csr(identity: &str) -> String {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.subject_alt_names = vec![SanType::URI(identity.try_into().unwrap())];
@@ -24,13 +25,16 @@ fn csr(identity: &str) -> String {
     params.serialize_request(&key).unwrap().pem().unwrap()
 }
 
-async fn sign(
+pub(crate) async fn sign(
     channel: Channel,
     token: Option<&str>,
     csr: String,
     validity_duration: i64,
 ) -> Result<Vec<String>, Status> {
-    let message = IstioCertificateRequest { csr, validity_duration, metadata: None };
+    let text = |text: &str| Value { kind: Some(Kind::StringValue(text.to_owned())) };
+    let metadata = Struct { fields: [("CertSigner".to_owned(), text(""))].into() };
+    let metadata = Some(metadata);
+    let message = IstioCertificateRequest { csr, validity_duration, metadata };
     let request = match token {
         Some(token) => with_token(message, token),
         None => Request::new(message),
@@ -64,6 +68,39 @@ async fn a_token_becomes_a_certificate_of_its_account_whatever_the_request_wants
     assert!(seen.csrs[0].shown.token && !seen.csrs[0].shown.certificate);
     assert_eq!(seen.csrs[0].identities, [own]);
     assert_eq!(seen.csrs[0].cluster_id.as_deref(), Some("Kubernetes"));
+}
+
+#[tokio::test]
+async fn all_that_a_request_says_is_in_the_journal() {
+    let istiod = istiod().await;
+    let identity = spiffe_id("vms", "web");
+    let hour = Duration::from_secs(3600);
+    let own = istiod.ca().workload(&identity, hour).unwrap();
+    let expired = Claims {
+        expires: SystemTime::now() - hour,
+        service_account: "old".to_owned(),
+        ..Claims::new("vms", "")
+    };
+    let token = istiod.tokens().mint(&expired).unwrap();
+
+    let channel = dial(&istiod, Some(&own)).await.unwrap();
+    sign(channel, Some(&token), csr(&identity), 60).await.unwrap();
+
+    let seen = istiod.seen();
+    let [csr] = seen.issued()[..] else { panic!("{:?}", seen.csrs) };
+    let der = CertificateDer::from_pem_slice(own.chain.as_bytes()).unwrap();
+    let (_, shown) = X509Certificate::from_der(&der).unwrap();
+    let client = csr.certificate.as_ref().unwrap();
+    assert_eq!(client.identity, identity);
+    assert_eq!(client.serial, format!("{:x}", shown.serial));
+    assert!(client.not_after > csr.at && client.not_after <= csr.at + hour);
+    assert_eq!(csr.subject.as_deref(), Some("system:serviceaccount:vms:old"));
+    assert_eq!(csr.metadata, Some([("CertSigner".to_owned(), String::new())].into()));
+    assert_eq!(csr.headers, [("clusterid".to_owned(), "Kubernetes".to_owned())]);
+    let request = csr.request.as_ref().unwrap();
+    assert_eq!(request.key, Key::Ec(256));
+    assert_eq!(request.names, [identity]);
+    assert_eq!(request.label, "CERTIFICATE REQUEST");
 }
 
 #[tokio::test]

@@ -6,10 +6,11 @@ use std::{
     time::SystemTime,
 };
 
-use hawser_istiod::{Istiod, Roots, token};
+use hawser_identity::Source;
+use hawser_istiod::{Credentials, Istiod, Roots, credential::TokenSource, token};
 use hawser_node::Node;
 use hawser_pki::{Bundle, SpiffeId};
-use hawser_rt::Chain;
+use hawser_rt::{Chain, Clock};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
@@ -53,11 +54,10 @@ pub fn all(paths: &Paths, sources: &Sources, token: Token) -> Result<Config, Pro
 
 /// What single settings do not show: headers that cannot be sent, a node that cannot be named.
 fn usable(config: &Config) -> Vec<Problem> {
-    let (_, nobody) = watch::channel(None);
     let ways = [("certificates", options::ca(config)), ("configuration", options::xds(config))];
     let mut problems: Vec<Problem> = Vec::new();
     for (what, way) in ways {
-        if let Err(error) = Istiod::new(way, nobody.clone()) {
+        if let Err(error) = unshown(way) {
             problems.push(Problem::with(format!("istiod for {what}"), Chain(&error).to_string()));
         }
     }
@@ -67,24 +67,37 @@ fn usable(config: &Config) -> Vec<Problem> {
     problems
 }
 
+/// A way to istiod on which nothing is shown: to see whether it is one.
+pub(crate) fn unshown(way: hawser_istiod::Options) -> Result<Istiod, hawser_istiod::Error> {
+    Istiod::new(way, Credentials::none(), watch::channel(None).1, Clock::default())
+}
+
 /// The files that a configuration points at.
 struct Files {
     roots: Vec<PathBuf>,
-    token: PathBuf,
+    /// None where a certificate can come in another way.
+    token: Option<PathBuf>,
     id: Option<SpiffeId>,
 }
 
 impl Files {
     fn of(config: &Config) -> Self {
         let mut roots: Vec<PathBuf> = Vec::new();
+        // A pair that somebody else brings has its roots with it.
+        let asked = matches!(config.identity.source, Source::Authority | Source::Auto { .. });
         for from in [&config.istiod.roots, &config.ca.roots] {
-            if let Roots::File(path) = from
+            if let Roots::File(path) = &from.roots
+                && (asked || !from.learned)
                 && !roots.contains(path)
             {
                 roots.push(path.clone());
             }
         }
-        Self { roots, token: config.token.clone(), id: Some(config.node.id.clone()) }
+        let token = match (config.identity.tokens.as_slice(), has_pair(config)) {
+            ([TokenSource::File(path)], false) if asked => Some(path.clone()),
+            _ => None,
+        };
+        Self { roots, token, id: Some(config.node.id.clone()) }
     }
 
     /// For a configuration that is wrong elsewhere: where the files are as far as can be told.
@@ -95,7 +108,7 @@ impl Files {
         };
         Self {
             roots: said("istiod.root_cert", paths::ROOT_CERT).into_iter().collect(),
-            token: said("istiod.token", paths::TOKEN).unwrap_or_default(),
+            token: said("istiod.token", paths::TOKEN),
             id: None,
         }
     }
@@ -107,15 +120,23 @@ impl Files {
 
     /// The token, which has to be good for as long as there is no certificate.
     fn token(&self, now: SystemTime) -> Option<Problem> {
-        let wrong = match read_text(&self.token).map(Zeroizing::new) {
+        let path = self.token.as_ref()?;
+        let wrong = match read_text(path).map(Zeroizing::new) {
             Err(error) => Some(format!("cannot be read: {error}")),
             Ok(text) => match token::inspect(text.trim(), now) {
                 Err(problem) => Some(Chain(&problem).to_string()),
                 Ok(facts) => for_somebody_else(self.id.as_ref(), facts.subject.as_deref()),
             },
         };
-        wrong.map(|wrong| Problem::with(self.token.display().to_string(), wrong))
+        wrong.map(|wrong| Problem::with(path.display().to_string(), wrong))
     }
+}
+
+/// Whether there is a pair from elsewhere that istiod can be shown.
+fn has_pair(config: &Config) -> bool {
+    let there =
+        |name| config.identity.provisioned.as_ref().is_some_and(|dir| dir.join(name).exists());
+    there("key.pem") && there("cert-chain.pem")
 }
 
 /// istiod issues what the token says, whatever the machine is configured as.

@@ -1,9 +1,12 @@
 //! The command line: what was typed, which command it is, and how that ends.
 
+mod ask;
 mod check;
 mod config;
+mod identity;
 mod join;
 mod run;
+mod span;
 mod status;
 mod version;
 
@@ -11,6 +14,7 @@ use std::{ffi::OsString, io::Write as _, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand, error::ErrorKind};
 
+use self::span::span;
 use crate::config::{
     paths::Paths,
     problem::Problems,
@@ -24,7 +28,7 @@ pub enum Exit {
     Ok = 0,
     /// It could not be done.
     Failed = 1,
-    /// `status`: nobody answers.
+    /// Nobody answers.
     Down = 3,
     /// The command line is wrong.
     Usage = 64,
@@ -82,6 +86,7 @@ enum Command {
     Check(check::Check),
     Config(config::Show),
     Status(status::Status),
+    Identity(identity::Identity),
     Version(version::Version),
 }
 
@@ -93,6 +98,7 @@ impl Command {
             Self::Check(check) => check.run(context),
             Self::Config(show) => show.run(context),
             Self::Status(status) => status.run(context),
+            Self::Identity(identity) => identity.run(context),
             Self::Version(version) => version.run(),
         }
     }

@@ -3,13 +3,17 @@
 //! [`source`] reads what was said and by whom; [`Config::load`] says what is meant. It looks at
 //! every setting before it complains about any, so one run shows all mistakes.
 
+pub mod accounts;
 pub mod downward;
 pub mod envfile;
+pub mod export;
 pub mod hosts;
+pub mod identity;
 pub mod parse;
 pub mod paths;
 pub mod problem;
 pub mod proxy;
+pub mod roots;
 pub mod setting;
 pub mod source;
 pub mod values;
@@ -22,12 +26,15 @@ use std::{
 };
 
 use hawser_envoy::{arguments::LogLevels, bootstrap::Flavour};
-use hawser_istiod::{Endpoint, Hosts, Roots};
-use hawser_pki::{KeyKind, SpiffeId};
+use hawser_istiod::{Endpoint, Hosts};
+use hawser_pki::SpiffeId;
 
 use self::{
+    export::Export,
+    identity::Identity,
     paths::Paths,
     problem::{Problem, Problems},
+    roots::Believed,
     setting::Setting,
     source::Sources,
     values::Values,
@@ -46,14 +53,16 @@ pub struct Config {
     pub ca: Istiod,
     /// Addresses for names that no resolver knows.
     pub hosts: Hosts,
-    /// The token that is exchanged for the first certificate.
-    pub token: PathBuf,
     /// How long one address may take to answer.
     pub connect_timeout: Duration,
-    /// The certificate to ask for.
+    /// The certificate, and the way to it.
     pub identity: Identity,
+    /// The files that other programs find it in, if they are wanted.
+    pub export: Option<Export>,
     /// Whether Envoy asks for differences.
     pub delta: bool,
+    /// Whether istiod is asked for more roots to trust.
+    pub trust_bundle: bool,
     /// The DNS proxy, if it is wanted.
     pub dns: Option<Dns>,
     /// Envoy, and its bootstrap.
@@ -87,18 +96,7 @@ pub struct Istiod {
     /// Host, port and the name in its certificate.
     pub endpoint: Endpoint,
     /// What its certificate has to chain to.
-    pub roots: Roots,
-}
-
-/// The certificate to ask for.
-#[derive(Debug, Clone)]
-pub struct Identity {
-    /// The kind of key.
-    pub key: KeyKind,
-    /// The lifetime.
-    pub ttl: Duration,
-    /// The signer, where istiod has several.
-    pub signer: String,
+    pub roots: Believed,
 }
 
 /// The DNS proxy.
@@ -119,6 +117,8 @@ pub struct Dns {
 pub struct Envoy {
     /// Foreground mode: the Envoy to keep running.
     pub binary: Option<PathBuf>,
+    /// The user that Envoy runs as, if it is not the agent's.
+    pub user: Option<u32>,
     /// Whose build it is.
     pub flavour: Flavour,
     /// Its admin interface.
@@ -154,6 +154,8 @@ pub struct Variables {
     pub metadata_discovery: Option<bool>,
     /// `ENVOY_SKIP_DEPRECATED_LOGS`.
     pub skip_deprecated_logs: bool,
+    /// Those that are said and nothing is done about.
+    pub unheeded: Vec<&'static str>,
     /// Labels of a pod, where a file gives them.
     pub pod_labels: BTreeMap<String, String>,
     /// Its annotations.
@@ -187,10 +189,11 @@ impl Reader<'_> {
         let name = self.optional("istiod.server_name", parse::name);
         let istiod = self.istiod("istiod.address", "istiod.root_cert", paths);
         let ca = self.istiod("istiod.ca_address", "istiod.ca_root_cert", paths);
-        let token = self.optional("istiod.token", parse::file);
         let connect_timeout = self.required("istiod.connect_timeout", parse::some_time);
-        let identity = self.identity();
+        let identity = self.identity(paths, sources);
+        let export = self.export(paths);
         let delta = self.required("xds.delta", parse::boolean);
+        let trust_bundle = self.required("xds.trust_bundle", parse::boolean);
         let dns = self.dns();
         let envoy = self.envoy();
         let status = self.required("status.listen", parse::socket);
@@ -209,10 +212,11 @@ impl Reader<'_> {
             ca,
             istiod,
             hosts: sources.hosts.clone(),
-            token: token?.unwrap_or_else(|| paths.bundle_file(paths::TOKEN)),
             connect_timeout: connect_timeout?,
             identity: identity?,
+            export: export?,
             delta: delta?,
+            trust_bundle: trust_bundle?,
             dns: dns?,
             envoy,
             status,
@@ -251,21 +255,8 @@ impl Reader<'_> {
         let own = self.optional(address, |text| text.parse::<Endpoint>().ok());
         let same = || self.values.setting(setting::find("istiod.address")?).value.parse().ok();
         let endpoint = own.map(|own| own.or_else(same));
-        let roots = self.optional(root, |text| match text {
-            "SYSTEM" => Some(Roots::System),
-            path => parse::file(path).map(Roots::File),
-        });
-
-        let endpoint = endpoint??;
-        let bundled = || Roots::File(paths.bundle_file(paths::ROOT_CERT));
-        Some(Istiod { endpoint, roots: roots?.unwrap_or_else(bundled) })
-    }
-
-    fn identity(&mut self) -> Option<Identity> {
-        let key = self.required("identity.key", |text| text.parse::<KeyKind>().ok());
-        let ttl = self.required("identity.ttl", parse::some_time);
-        let signer = self.text("identity.signer");
-        Some(Identity { key: key?, ttl: ttl?, signer })
+        let roots = self.roots(root, paths);
+        Some(Istiod { endpoint: endpoint??, roots: roots? })
     }
 
     fn dns(&mut self) -> Option<Option<Dns>> {
@@ -285,6 +276,7 @@ impl Reader<'_> {
 
     fn envoy(&mut self) -> Option<Envoy> {
         let binary = self.optional("envoy.binary", parse::file);
+        let user = self.optional("envoy.user", accounts::user);
         let flavour = self.required("envoy.flavour", |text| match text {
             "stock" => Some(Flavour::Stock),
             "istio" => Some(Flavour::Istio),
@@ -299,6 +291,7 @@ impl Reader<'_> {
         let drain = self.required("envoy.drain", parse::duration);
         Some(Envoy {
             binary: binary?,
+            user: user?,
             flavour: flavour?,
             admin_port: admin_port?,
             status_port: status_port?,
@@ -372,6 +365,11 @@ fn variables(sources: &Sources) -> Variables {
         dns_proxy_addr: values.variable("DNS_PROXY_ADDR").map(|said| said.value.clone()),
         metadata_discovery: boolean("PEER_METADATA_DISCOVERY"),
         skip_deprecated_logs: boolean("ENVOY_SKIP_DEPRECATED_LOGS").unwrap_or(true),
+        unheeded: crate::options::UNHEEDED
+            .iter()
+            .map(|(name, _)| *name)
+            .filter(|name| values.variable(name).is_some_and(|said| !said.value.is_empty()))
+            .collect(),
         pod_labels: sources.labels.clone(),
         pod_annotations: sources.annotations.clone(),
     }

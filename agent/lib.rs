@@ -18,18 +18,26 @@ mod options;
 mod prepare;
 pub mod status;
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use hawser_istiod::Istiod;
-use hawser_rt::{Gates, Notifier, Stopped, Tasks, signal::Signals};
+use hawser_identity::SealKey;
+use hawser_istiod::{Credentials, Istiod};
+use hawser_node::Node;
+use hawser_pki::{Bundle, Identity};
+use hawser_rt::{Clock, Gates, Notifier, Stopped, Tasks, metrics::Registry, signal::Signals};
+use hawser_state::Store;
 use hawser_xds::Seen;
-use tokio::sync::watch;
-use tracing::info;
+use tokio::{
+    net::UnixListener,
+    signal::unix::{SignalKind, signal},
+    sync::{Notify, watch},
+};
+use tracing::{info, warn};
 
 use crate::{
     config::Config,
-    prepare::Prepared,
+    prepare::{Mesh, Prepared},
     status::{admin, health},
 };
 
@@ -41,56 +49,40 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Everything that can be missing or taken is opened before anything runs: what fails, fails here.
 pub async fn run(config: Config, notifier: Notifier) -> anyhow::Result<Stopped> {
     let mut signals = Signals::install().context("install signal handlers")?;
+    if let Err(error) = hawser_rt::harden::no_core_dumps() {
+        warn!(%error, "a crash may leave a core with the key in it");
+    }
     let prepared = prepare::all(&config).await?;
-    let Prepared { node, admin, store, sds, xds, dns, status, says, bound } = prepared;
+    let Prepared { node, store, seal, sds, status, says, mesh, bound } = prepared;
+    let mut agent = Agent::new(&config);
+    let (add_trust, mesh_trust) = watch::channel(None);
 
-    let (publish, identity) = watch::channel(None);
-    let (progress, progressed) = watch::channel(hawser_identity::Progress::default());
-    let (named, names) = watch::channel(None);
-    let (envoy_state, envoy) = watch::channel(Default::default());
-    let ca = Istiod::new(options::ca(&config), identity.clone())?;
-    let istiod = Istiod::new(options::xds(&config), identity.clone())?;
-    let supervised = options::supervise(&config, admin, envoy_state);
-    let gates = Gates::default();
-    let seen = Seen::default();
-    let secrets = Arc::new(hawser_sds::Counts::default());
-    let counts = Arc::new(hawser_dns::Counts::default());
-    let facts = status::Facts {
+    let flow = agent.identity(store, seal, mesh_trust)?;
+    let secrets = agent.secrets(sds, &flow);
+    let exported = agent.export(&flow);
+    let istiod = agent.way(options::xds(&config), &flow)?;
+    let mut facts = status::Facts {
         node: node.id.clone(),
         istiod: istiod.address(),
-        gates: gates.clone(),
-        identity: identity.clone(),
-        progress: progressed,
-        names: names.clone(),
-        seen: seen.clone(),
-        secrets: Arc::clone(&secrets),
-        dns: dns.as_ref().map(|(sockets, _)| (sockets.local_addrs(), Arc::clone(&counts))),
-        admin,
-        envoy: supervised.as_ref().map(|_| envoy),
+        gates: agent.gates.clone(),
+        identity: status::identity::Facts {
+            identity: flow.identity,
+            trusted: flow.trusted,
+            progress: flow.progress,
+            credentials: flow.credentials,
+            exported,
+        },
+        secrets,
+        metrics: agent.metrics.clone(),
+        mesh: None,
     };
-    let peers = hawser_rt::uds::Peers::default;
-
-    let mut tasks = Tasks::default();
-    let wanted = options::identity(&config, Arc::new(store));
-    let ready = gates.gate("identity");
-    tasks
-        .spawn("identity", |stop| hawser_identity::run(wanted, ca, publish, progress, ready, stop));
-    let served = hawser_sds::Options { peers: peers(), counts: secrets };
-    tasks.spawn("sds", |stop| hawser_sds::serve(sds, served, identity, stop));
-    let relayed = hawser_xds::Options { peers: peers() };
-    let (way, noted) = (istiod.clone(), seen.clone());
-    tasks.spawn("xds", |stop| hawser_xds::serve(xds, relayed, way, noted, stop));
-    tasks.spawn("names", |stop| hawser_xds::follow_names(node, istiod, named, seen, stop));
-    if let Some((sockets, dns)) = dns {
-        let ready = gates.gate("dns");
-        tasks.spawn("dns", |stop| hawser_dns::serve(sockets, dns, names, ready, counts, stop));
+    if let Some(mesh) = mesh {
+        facts.mesh = Some(agent.mesh(mesh, node, istiod, add_trust));
     }
-    let told = facts.clone();
-    tasks.spawn("admin", |stop| admin::serve(says, peers(), told, stop));
+    let Agent { mut tasks, gates, .. } = agent;
+    let (told, peers) = (facts.clone(), options::peers(&config));
+    tasks.spawn("admin", |stop| admin::serve(says, peers, told, stop));
     tasks.spawn("status", |stop| health::serve(status, facts, stop));
-    if let Some(supervised) = supervised {
-        tasks.spawn("envoy", |stop| hawser_envoy::supervise::run(supervised, stop));
-    }
 
     let ending = async {
         tokio::select! {
@@ -104,6 +96,142 @@ pub async fn run(config: Config, notifier: Notifier) -> anyhow::Result<Stopped> 
     let stopped = tasks.run(ending, config.envoy.drain.max(slowest) + GRACE).await;
     drop(bound);
     Ok(stopped)
+}
+
+/// What the flows are started with.
+struct Agent<'a> {
+    config: &'a Config,
+    tasks: Tasks,
+    gates: Gates,
+    clock: Clock,
+    metrics: Registry,
+}
+
+/// What the identity flow gives to the others.
+struct Identified {
+    identity: watch::Receiver<Option<Arc<Identity>>>,
+    learned: watch::Receiver<Option<Arc<Bundle>>>,
+    trusted: watch::Receiver<Option<Arc<Bundle>>>,
+    progress: watch::Receiver<hawser_identity::Progress>,
+    credentials: Credentials,
+}
+
+impl<'a> Agent<'a> {
+    fn new(config: &'a Config) -> Self {
+        Self {
+            config,
+            tasks: Tasks::default(),
+            gates: Gates::default(),
+            clock: Clock::default(),
+            metrics: Registry::default(),
+        }
+    }
+
+    /// Token to identity: the certificate, the roots, and what istiod is shown.
+    fn identity(
+        &mut self,
+        store: Store,
+        seal: Option<SealKey>,
+        mesh_trust: watch::Receiver<Option<Arc<Bundle>>>,
+    ) -> anyhow::Result<Identified> {
+        let (publish, identity) = watch::channel(None);
+        let (learn, learned) = watch::channel(None);
+        let (trust, trusted) = watch::channel(None);
+        let (tell, progress) = watch::channel(hawser_identity::Progress::default());
+        let shown = options::credentials(self.config);
+        let credentials = Credentials::new(shown, identity.clone(), self.clock.clone());
+        let flow = Identified { identity, learned, trusted, progress, credentials };
+
+        let renew = Arc::new(Notify::new());
+        let ca = self.way(options::ca(self.config), &flow)?;
+        let (clock, metrics) = (self.clock.clone(), self.metrics.clone());
+        let wanted = options::identity(self.config, Arc::new(store), seal, clock, metrics);
+        let outlets = hawser_identity::Outlets {
+            identity: publish,
+            learned: learn,
+            trusted: trust,
+            progress: tell,
+        };
+        let inlets = hawser_identity::Inlets { mesh_trust, renew: Arc::clone(&renew) };
+        let (ready, shown) = (self.gates.gate("identity"), flow.credentials.clone());
+        self.tasks.spawn("identity", |stop| {
+            hawser_identity::run(wanted, ca, shown, outlets, inlets, ready, stop)
+        });
+        let mut asked = signal(SignalKind::user_defined1()).context("install signal handlers")?;
+        self.tasks.spawn("renewals", |stop| async move {
+            let heed = async {
+                while asked.recv().await.is_some() {
+                    info!("told to renew the certificate");
+                    renew.notify_one();
+                }
+            };
+            stop.run_until_cancelled(heed).await;
+            Ok::<_, Infallible>(())
+        });
+        Ok(flow)
+    }
+
+    /// A way to istiod that shows what there is and believes what was learned.
+    fn way(&self, to: hawser_istiod::Options, flow: &Identified) -> anyhow::Result<Istiod> {
+        let (credentials, learned) = (flow.credentials.clone(), flow.learned.clone());
+        Ok(Istiod::new(to, credentials, learned, self.clock.clone())?)
+    }
+
+    /// Identity to Envoy.
+    fn secrets(&mut self, listener: UnixListener, flow: &Identified) -> Arc<hawser_sds::Counts> {
+        let counts = Arc::new(hawser_sds::Counts::default());
+        let options = options::secrets(self.config, Arc::clone(&counts));
+        let (pair, roots) = (flow.identity.clone(), flow.trusted.clone());
+        self.tasks.spawn("sds", |stop| hawser_sds::serve(listener, options, pair, roots, stop));
+        counts
+    }
+
+    /// Identity to other programs, if any want it.
+    fn export(&mut self, flow: &Identified) -> Option<watch::Receiver<hawser_export::Exported>> {
+        let wanted = options::export(self.config)?;
+        let (tell, exported) = watch::channel(hawser_export::Exported::default());
+        let (pair, roots) = (flow.identity.clone(), flow.trusted.clone());
+        self.tasks.spawn("export", |stop| hawser_export::run(wanted, pair, roots, tell, stop));
+        Some(exported)
+    }
+
+    /// Configuration, names, and Envoy: what a machine does besides keeping its certificate.
+    fn mesh(
+        &mut self,
+        mesh: Mesh,
+        node: Node,
+        istiod: Istiod,
+        add_trust: watch::Sender<Option<Arc<Bundle>>>,
+    ) -> status::Mesh {
+        let Mesh { admin, xds, dns } = mesh;
+        let config = self.config;
+        let (named, names) = watch::channel(None);
+        let (envoy_state, envoy) = watch::channel(Default::default());
+        let supervised = options::supervise(config, admin, envoy_state);
+        let (seen, counts) = (Seen::default(), Arc::new(hawser_dns::Counts::default()));
+        let facts = status::Mesh {
+            names: names.clone(),
+            seen: seen.clone(),
+            dns: dns.as_ref().map(|(sockets, _)| (sockets.local_addrs(), Arc::clone(&counts))),
+            admin,
+            envoy: supervised.as_ref().map(|_| envoy),
+        };
+        let relayed = hawser_xds::Options { peers: options::peers(config) };
+        let (way, noted) = (istiod.clone(), seen.clone());
+        self.tasks.spawn("xds", |stop| hawser_xds::serve(xds, relayed, way, noted, stop));
+        let trust = config.trust_bundle.then_some(add_trust);
+        let own = hawser_xds::Own { names: named, trust };
+        self.tasks.spawn("own", |stop| hawser_xds::follow(node, istiod, own, seen, stop));
+        if let Some((sockets, dns)) = dns {
+            let ready = self.gates.gate("dns");
+            self.tasks
+                .spawn("dns", |stop| hawser_dns::serve(sockets, dns, names, ready, counts, stop));
+        }
+        if let Some(supervised) = supervised {
+            self.tasks.spawn("envoy", |stop| hawser_envoy::supervise::run(supervised, stop));
+        }
+        facts
+    }
 }
 
 /// Tells systemd when everything is ready, then that it still is. Never ends.

@@ -8,9 +8,10 @@ use hawser_envoy::{
     bootstrap::{self, LogFormat, Transport},
     supervise,
 };
+use hawser_identity::SealKey;
 use hawser_istiod as istiod;
 use hawser_node::{Facts, Ports};
-use hawser_rt::{Backoff, Chain};
+use hawser_rt::{Backoff, Chain, Clock, metrics::Registry, uds::Peers};
 use hawser_state::Store;
 use tokio::sync::watch;
 use tracing::warn;
@@ -34,24 +35,74 @@ fn way(config: &Config, to: &Istiod, headers: &[(String, String)]) -> istiod::Op
     all.extend_from_slice(headers);
     istiod::Options {
         endpoint: to.endpoint.clone(),
-        roots: to.roots.clone(),
+        roots: to.roots.roots.clone(),
+        learned: to.roots.learned,
         hosts: config.hosts.clone(),
-        token: Some(config.token.clone()),
         headers: all,
         connect_timeout: config.connect_timeout,
     }
 }
 
+/// What istiod is shown.
+pub(crate) fn credentials(config: &Config) -> istiod::credential::Options {
+    istiod::credential::Options {
+        provisioned: config.identity.provisioned.clone(),
+        tokens: config.identity.tokens.clone(),
+    }
+}
+
 /// The certificate to obtain, and where to keep it.
-pub(crate) fn identity(config: &Config, store: Arc<Store>) -> hawser_identity::Options {
+pub(crate) fn identity(
+    config: &Config,
+    store: Arc<Store>,
+    seal: Option<SealKey>,
+    clock: Clock,
+    metrics: Registry,
+) -> hawser_identity::Options {
+    let identity = &config.identity;
     hawser_identity::Options {
         id: config.node.id.clone(),
-        key: config.identity.key,
-        ttl: config.identity.ttl,
-        signer: config.identity.signer.clone(),
-        token: config.token.clone(),
+        source: identity.source.clone(),
+        key: identity.key,
+        ttl: identity.ttl,
+        renewal: identity.renewal,
+        signer: identity.signer.clone(),
         store,
+        seal,
+        clock,
+        metrics,
     }
+}
+
+/// The secrets that Envoy is served.
+pub(crate) fn secrets(config: &Config, counts: Arc<hawser_sds::Counts>) -> hawser_sds::Options {
+    hawser_sds::Options {
+        peers: peers(config),
+        counts,
+        form: config.identity.form,
+        crl: config.identity.crl.clone(),
+    }
+}
+
+/// Who may speak to the sockets that Envoy speaks to.
+pub(crate) fn peers(config: &Config) -> Peers {
+    Peers { uids: config.envoy.user.into_iter().collect() }
+}
+
+/// The files for other programs, if they are wanted.
+pub(crate) fn export(config: &Config) -> Option<hawser_export::Options> {
+    let export = config.export.as_ref()?;
+    Some(hawser_export::Options {
+        directory: export.directory.clone(),
+        owner: export.owner,
+        group: export.group,
+        key_mode: export.key_mode,
+        mode: export.mode,
+        form: config.identity.form,
+        command: export.command.clone(),
+        stamp: Some(config.paths.exported()),
+        spacing: BETWEEN_POKES,
+    })
 }
 
 /// What the node is made from.
@@ -85,12 +136,31 @@ pub(crate) fn facts(config: &Config) -> Facts {
     }
 }
 
-/// What the mesh wants and this agent does not do: a probe. istiod sends no traffic to a machine
-/// that has one until its health is reported, so it is not told of it.
-pub(crate) fn unheeded(config: &Config) -> Option<&'static str> {
-    config.proxy.get(PROBE)?;
-    Some("readinessProbe of mesh.yaml is not run: the mesh takes this machine for healthy")
+/// What the mesh or the operator wants and this agent does not do, each with what it does instead.
+pub(crate) fn unheeded(config: &Config) -> Vec<String> {
+    let fields = PROXY_FIELDS.iter().filter(|(field, _)| config.proxy.get(field).is_some());
+    let fields =
+        fields.map(|(field, instead)| format!("{field} of mesh.yaml is not heeded: {instead}"));
+    let said = |name: &&(&str, &str)| config.variables.unheeded.contains(&name.0);
+    let variables = UNHEEDED.iter().filter(said);
+    fields
+        .chain(variables.map(|(name, instead)| format!("{name} is not heeded: {instead}")))
+        .collect()
 }
+
+/// Variables that Istio's agent reads and this one does not.
+pub(crate) const UNHEEDED: [(&str, &str); 3] = [
+    ("COMPLIANCE_POLICY", "istiod is spoken to with TLS 1.2 or 1.3 and this program's own suites"),
+    ("GRPC_KEEPALIVE_INTERVAL", "a connection to istiod is looked after every 30 s"),
+    ("GRPC_KEEPALIVE_TIMEOUT", "it is given up when nothing comes for 10 s"),
+];
+
+/// Fields of ProxyConfig for which the same holds. Of a probe istiod is not told either: it sends
+/// no traffic to a machine that has one until its health is reported.
+const PROXY_FIELDS: [(&str, &str); 2] = [
+    (PROBE, "the mesh takes this machine for healthy"),
+    ("privateKeyProvider", "Envoy gets the key itself"),
+];
 
 fn ports(envoy: &Envoy) -> Ports {
     Ports { status: envoy.status_port, prometheus: envoy.prometheus_port }
@@ -171,6 +241,8 @@ fn search(dns: &Dns) -> Vec<String> {
 /// istiod decides by it what to send: the version of Istio whose agent this one stands in for.
 const ISTIO_VERSION: &str = "1.32.0";
 const PROBE: &str = "readinessProbe";
+/// A rotation is one event for those who are told of it, and so is a flapping one.
+const BETWEEN_POKES: Duration = Duration::from_secs(10);
 const ENVOY_PATIENCE: Duration = Duration::from_secs(5);
 const ENVOY_FIRST: Duration = Duration::from_millis(500);
 const ENVOY_LAST: Duration = Duration::from_secs(30);

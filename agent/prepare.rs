@@ -3,6 +3,7 @@
 
 use std::{
     fs::DirBuilder,
+    io::ErrorKind,
     net::SocketAddr,
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
     path::{Path, PathBuf},
@@ -11,11 +12,13 @@ use std::{
 use anyhow::Context as _;
 use hawser_dns::Sockets;
 use hawser_envoy::bootstrap;
+use hawser_identity::SealKey;
 use hawser_node::Node;
 use hawser_rt::uds;
 use hawser_state::{Store, write_file};
 use tokio::net::{TcpListener, UnixListener};
 use tracing::{info, warn};
+use zeroize::Zeroizing;
 
 use crate::{
     config::{Config, paths::Paths},
@@ -25,14 +28,21 @@ use crate::{
 /// What was opened.
 pub(crate) struct Prepared {
     pub(crate) node: Node,
-    pub(crate) admin: SocketAddr,
     pub(crate) store: Store,
+    pub(crate) seal: Option<SealKey>,
     pub(crate) sds: UnixListener,
-    pub(crate) xds: UnixListener,
-    pub(crate) dns: Option<(Sockets, hawser_dns::Options)>,
     pub(crate) status: TcpListener,
     pub(crate) says: UnixListener,
+    /// What a machine needs that does more than keep certificates.
+    pub(crate) mesh: Option<Mesh>,
     pub(crate) bound: Bound,
+}
+
+/// What configuration, names and Envoy need.
+pub(crate) struct Mesh {
+    pub(crate) admin: SocketAddr,
+    pub(crate) xds: UnixListener,
+    pub(crate) dns: Option<(Sockets, hawser_dns::Options)>,
 }
 
 /// The sockets that this process has bound, each with its inode. Taken away when dropped: whoever
@@ -75,12 +85,7 @@ pub(crate) async fn all(config: &Config) -> anyhow::Result<Prepared> {
     let paths = &config.paths;
     let mut bound = Bound::default();
     let sds = bound.bind(paths.sds_socket()).context("serve certificates")?;
-    let xds = bound.bind(paths.xds_socket()).context("serve configuration")?;
     let says = bound.bind(paths.admin_socket()).context("serve status")?;
-    let dns = match &config.dns {
-        Some(dns) => Some((Sockets::bind(&dns.listen)?, options::dns(config, dns))),
-        None => None,
-    };
     let status = TcpListener::bind(config.status).await;
     let status = status.with_context(|| {
         format!(
@@ -88,11 +93,46 @@ pub(crate) async fn all(config: &Config) -> anyhow::Result<Prepared> {
             config.status
         )
     })?;
-    let bootstrap = options::bootstrap(config, status.local_addr()?.port());
-    let document = serde_json::to_vec_pretty(&bootstrap::render(&bootstrap, &node))?;
+    let seal = seal_key(config.identity.seal.as_deref());
+    let mesh = match config.identity.only {
+        true => None,
+        false => Some(mesh(config, &node, status.local_addr()?.port(), &mut bound)?),
+    };
+    Ok(Prepared { node, store, seal, sds, status, says, mesh, bound })
+}
+
+fn mesh(config: &Config, node: &Node, port: u16, bound: &mut Bound) -> anyhow::Result<Mesh> {
+    let paths = &config.paths;
+    let xds = bound.bind(paths.xds_socket()).context("serve configuration")?;
+    let dns = match &config.dns {
+        Some(dns) => Some((Sockets::bind(&dns.listen)?, options::dns(config, dns))),
+        None => None,
+    };
+    let bootstrap = options::bootstrap(config, port);
+    let document = serde_json::to_vec_pretty(&bootstrap::render(&bootstrap, node))?;
     write_file(&paths.bootstrap(), 0o640, &document).context("write Envoy's bootstrap")?;
-    let admin = bootstrap::admin_address(&bootstrap, &node);
-    Ok(Prepared { node, admin, store, sds, xds, dns, status, says, bound })
+    Ok(Mesh { admin: bootstrap::admin_address(&bootstrap, node), xds, dns })
+}
+
+/// The key that systemd hands over, where `hawser identity seal` has made one. One that cannot be
+/// used is no reason not to start.
+fn seal_key(path: Option<&Path>) -> Option<SealKey> {
+    let path = path?;
+    let read = match std::fs::read(path).map(Zeroizing::new) {
+        Ok(read) => read,
+        Err(error) if error.kind() == ErrorKind::NotFound => return None,
+        Err(error) => {
+            warn!(path = %path.display(), %error, "seal cannot be read, state is kept plain");
+            return None;
+        }
+    };
+    match SealKey::from_bytes(&read) {
+        Ok(key) => Some(key),
+        Err(error) => {
+            warn!(path = %path.display(), %error, "seal cannot be used, state is kept plain");
+            None
+        }
+    }
 }
 
 fn node(config: &Config) -> anyhow::Result<Node> {
@@ -100,8 +140,8 @@ fn node(config: &Config) -> anyhow::Result<Node> {
     for warning in warnings {
         warn!(%warning, "left out of what istiod is told");
     }
-    if let Some(unheeded) = options::unheeded(config) {
-        warn!(reason = unheeded, "left out of what istiod is told");
+    for setting in options::unheeded(config) {
+        warn!(setting, "not heeded");
     }
     Ok(node)
 }

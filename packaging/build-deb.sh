@@ -22,6 +22,10 @@ chmod 755 "$tree"
 
 install -D -s -m 755 "$binary" "$tree/usr/bin/hawser"
 install -D -m 644 "$here/systemd/hawser.service" "$tree/usr/lib/systemd/system/hawser.service"
+for unit in path service; do
+    install -D -m 644 "$here/systemd/hawser-reload@.$unit" \
+        "$tree/usr/lib/systemd/system/hawser-reload@.$unit"
+done
 install -D -m 644 "$here/systemd/hawser.sysusers" "$tree/usr/lib/sysusers.d/hawser.conf"
 install -D -m 644 "$here/packaging/man/hawser.8" "$tree/usr/share/man/man8/hawser.8"
 gzip -9n "$tree/usr/share/man/man8/hawser.8"

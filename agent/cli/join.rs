@@ -3,9 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use hawser_istiod::Istiod;
 use hawser_rt::{Chain, signal::Signals};
-use tokio::sync::watch;
 
 use super::{Context, Exit, complain, complain_of, say};
 use crate::{
@@ -113,14 +111,13 @@ fn reach(config: &Config) -> Result<(), String> {
     let said = |error: &dyn std::error::Error| Chain(error).to_string();
     let reached = runtime.block_on(async {
         let mut signals = Signals::install().map_err(|error| said(&error))?;
-        let (_, nobody) = watch::channel(None);
         let mut ways = vec![options::ca(config)];
         if config.ca != config.istiod {
             ways.push(options::xds(config));
         }
         let called = async {
             for way in ways {
-                let istiod = Istiod::new(way, nobody.clone()).map_err(|error| said(&error))?;
+                let istiod = check::unshown(way).map_err(|error| said(&error))?;
                 istiod.connect().await.map_err(|error| said(&error))?;
             }
             Ok(())
@@ -142,7 +139,7 @@ fn told(context: &Context, config: &Config, previous: Option<&std::path::Path>) 
     if let Some(previous) = previous {
         say(format_args!("what was there before is in {}", previous.display()));
     }
-    if let Some(unheeded) = options::unheeded(config) {
+    for unheeded in options::unheeded(config) {
         say(format_args!("note: {unheeded}"));
     }
     say(if context.paths.is_system() {

@@ -83,6 +83,25 @@ pub fn log_filter(text: &str) -> Option<EnvFilter> {
     text.split(',').all(item).then(|| text.parse().ok()).flatten()
 }
 
+/// A part of a whole, as 0.5.
+pub fn part(text: &str) -> Option<f64> {
+    text.parse().ok().filter(|part| (0.0..=1.0).contains(part))
+}
+
+/// The mode of a file, in octal; nobody else may write, and nothing runs.
+pub fn mode(text: &str) -> Option<u32> {
+    u32::from_str_radix(text, 8).ok().filter(|mode| mode & !0o664 == 0 && mode & 0o400 != 0)
+}
+
+/// A host with or without its port, 80 if it says none.
+pub fn host_and_port(text: &str) -> Option<String> {
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, text)) => (host, port(text)?),
+        None => (text, HTTP_PORT),
+    };
+    name(host).map(|host| format!("{host}:{port}"))
+}
+
 /// A name that can stand in a node id: no `~`, no space, nothing unseen.
 pub fn name(text: &str) -> Option<String> {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
@@ -101,6 +120,7 @@ fn list<T>(text: &str, item: impl Fn(&str) -> Option<T>) -> Option<Vec<T>> {
 
 const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 const DNS_PORT: u16 = 53;
+const HTTP_PORT: u16 = 80;
 const MAX_LISTED: usize = 64;
 const MAX_NAME: usize = 253;
 const TEN_YEARS: f64 = 10.0 * 365.25 * 86_400.0;
@@ -151,6 +171,23 @@ mod tests {
         assert_eq!(socket("15053"), None);
         assert_eq!(resolvers("10.0.0.2,[fd00::1]:5353").map(|s| s[0].port()), Some(53));
         assert_eq!(resolvers(&"1.1.1.1,".repeat(65)), None);
+    }
+
+    #[test]
+    fn a_mode_lets_its_owner_read_and_nobody_else_write() {
+        assert_eq!((mode("0600"), mode("640"), mode("0644")), (Some(384), Some(416), Some(420)));
+        for bad in ["", "0700", "0666", "0044", "rw", "99", "-1"] {
+            assert_eq!(mode(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn parts_and_hosts_have_their_limits() {
+        assert_eq!((part("0.5"), part("0"), part("1")), (Some(0.5), Some(0.0), Some(1.0)));
+        assert!(["", "1.1", "-0.1", "NaN", "half"].iter().all(|bad| part(bad).is_none()));
+        assert_eq!(host_and_port("169.254.169.254"), Some("169.254.169.254:80".to_owned()));
+        assert_eq!(host_and_port("metadata:8080"), Some("metadata:8080".to_owned()));
+        assert!(["", ":80", "a b", "a:0", "a:b"].iter().all(|bad| host_and_port(bad).is_none()));
     }
 
     #[test]

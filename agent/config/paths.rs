@@ -73,6 +73,11 @@ impl Paths {
         self.run().join("admin.sock")
     }
 
+    /// Touched when other programs have a new certificate: what units of systemd watch.
+    pub fn exported(&self) -> PathBuf {
+        self.run().join("exported")
+    }
+
     /// The bootstrap that Envoy is started with.
     pub fn bootstrap(&self) -> PathBuf {
         self.run().join("envoy.json")

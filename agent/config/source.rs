@@ -8,7 +8,7 @@ use std::{
     fs::File,
     io::{self, Read as _},
     net::IpAddr,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use hawser_istiod::Hosts;
@@ -75,12 +75,15 @@ pub struct Sources {
     pub annotations: BTreeMap<String, String>,
     /// Whether there is anything of a bundle at all.
     pub joined: bool,
+    /// Where systemd has put the credentials of the unit.
+    pub credentials: Option<PathBuf>,
 }
 
 /// Reads every layer, the weakest first.
 pub fn read(paths: &Paths, environment: &Environment, flags: &[Flag]) -> Sources {
     let mut sources = Sources {
         joined: paths::BUNDLE.iter().any(|(name, _)| paths.bundle_file(name).exists()),
+        credentials: environment.get(CREDENTIALS).map(PathBuf::from),
         ..Sources::default()
     };
     let mut files = Vec::new();
@@ -306,6 +309,7 @@ const FIELDS: [(&str, &str); 5] = [
 /// Moves every path under a directory, as `--root` does.
 pub const ROOT_VARIABLE: &str = "HAWSER_ROOT";
 const PROXY_CONFIG: &str = "PROXY_CONFIG";
+const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 const MAX_FILE: u64 = 1024 * 1024;
 
 #[cfg(test)]

@@ -30,15 +30,15 @@ pub async fn serve(
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
             Some(Ok(stream)) = incoming.next(), if answers.len() < MAX_ANSWERS => {
-                let snapshot = facts.snapshot(SystemTime::now());
-                answers.spawn(timeout(PATIENCE, tell(stream, snapshot)));
+                answers.spawn(timeout(PATIENCE, tell(stream, facts.clone())));
             }
             Some(_) = answers.join_next() => {}
         }
     }
 }
 
-async fn tell(mut stream: UnixStream, snapshot: super::Snapshot) {
+async fn tell(mut stream: UnixStream, facts: Facts) {
+    let snapshot = facts.snapshot(SystemTime::now()).await;
     // Both fail only when nobody listens any more.
     if let Ok(mut text) = serde_json::to_vec(&snapshot) {
         text.push(b'\n');

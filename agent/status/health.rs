@@ -1,4 +1,5 @@
-//! `/healthz/ready` on the agent's status port, which Envoy's status port leads to.
+//! The agent's status port: `/healthz/ready`, which Envoy's status port leads to, and
+//! `/stats/prometheus` with the agent's own counts.
 //!
 //! Whoever reaches the port may ask, so nobody may hold it up: connections are few, short, and
 //! dropped when the agent stops.
@@ -7,7 +8,7 @@ use std::{convert::Infallible, time::Duration};
 
 use bytes::Bytes;
 use hawser_envoy::{admin::Admin, readiness::Verdict};
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header::CONTENT_TYPE};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -63,10 +64,16 @@ async fn converse(stream: TcpStream, facts: Facts) {
 async fn answer(request: &Request<Incoming>, facts: &Facts) -> Response<Full<Bytes>> {
     let (status, body) = match (request.method(), request.uri().path()) {
         (&Method::GET | &Method::HEAD, "/healthz/ready") => ready(facts).await,
-        (_, "/healthz/ready") => (StatusCode::METHOD_NOT_ALLOWED, "expected GET\n".to_owned()),
-        _ => (StatusCode::NOT_FOUND, "there is /healthz/ready\n".to_owned()),
+        (&Method::GET | &Method::HEAD, METRICS) => (StatusCode::OK, facts.metrics.render()),
+        (_, "/healthz/ready" | METRICS) => {
+            (StatusCode::METHOD_NOT_ALLOWED, "expected GET\n".to_owned())
+        }
+        _ => (StatusCode::NOT_FOUND, format!("there are /healthz/ready and {METRICS}\n")),
     };
     let mut response = Response::new(Full::from(body));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4"));
     *response.status_mut() = status;
     response
 }
@@ -78,13 +85,15 @@ async fn ready(facts: &Facts) -> (StatusCode, String) {
     if !waits_for.is_empty() {
         return (NOT_READY, format!("the agent waits for {}\n", waits_for.join(", ")));
     }
-    match Admin::new(facts.admin).with_limit(PATIENCE).readiness().await {
+    let Some(mesh) = &facts.mesh else { return (StatusCode::OK, String::new()) };
+    match Admin::new(mesh.admin).with_limit(PATIENCE).readiness().await {
         Ok(Verdict::Ready) => (StatusCode::OK, String::new()),
         Ok(Verdict::NotReady(reason)) => (NOT_READY, format!("{reason}\n")),
         Err(error) => (NOT_READY, format!("{}\n", hawser_rt::Chain(&error))),
     }
 }
 
+const METRICS: &str = "/stats/prometheus";
 const NOT_READY: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
 const PATIENCE: Duration = Duration::from_secs(3);
 const LIFE: Duration = Duration::from_secs(30);

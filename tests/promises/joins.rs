@@ -118,7 +118,7 @@ async fn a_probe_that_is_not_run_is_told_and_keeps_no_traffic_away() -> Result<(
     ensure!(said(&output).contains("note: readinessProbe"), "{}", said(&output));
     let mut agent = rig.vm.start().await?;
 
-    ensure!(agent.tail().contains("readinessProbe of mesh.yaml is not run"), "{}", agent.tail());
+    ensure!(agent.tail().contains("readinessProbe of mesh.yaml is not heeded"), "{}", agent.tail());
     let bootstrap = fs::read_to_string(rig.file("run/hawser/envoy.json"))?;
     ensure!(!bootstrap.contains("readinessProbe"), "istiod is told of it");
     agent.terminate().await?;

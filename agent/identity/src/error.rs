@@ -1,29 +1,22 @@
 //! Why there is no new certificate, and whether asking again can help.
 
-use std::path::{Path, PathBuf};
+use std::{io, path::PathBuf, time::Duration};
 
 use hawser_pki::SpiffeId;
 use hawser_rt::Chain;
 use tonic::Code;
 
-use hawser_istiod::token::TokenProblem;
+use crate::{schedule::Skew, seal::SealError, span::Span};
 
-/// A certificate could not be obtained.
+/// A certificate could not be obtained, kept or read.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the message is the documentation")]
 pub enum Error {
+    // The authority.
     #[error("reach the certificate authority")]
     Reach { source: Box<hawser_istiod::Error> },
-    #[error(
-        "there is neither a token at {} nor a certificate that is still valid; \
-         write a fresh bundle with istioctl and `hawser join` it",
-        token.display()
-    )]
-    NothingToShow { token: PathBuf },
-    #[error("{ca} refuses the token at {}", token.display())]
-    Token { ca: String, token: PathBuf, source: TokenProblem },
-    #[error("{ca} refuses: {code}: {message}{}", hint(*code, token))]
-    Refused { ca: String, code: Code, message: String, token: PathBuf },
+    #[error("{ca} refuses: {code}: {message}{}", hint(*code, shown))]
+    Refused { ca: String, code: Code, message: String, shown: String },
     #[error("{ca} does not answer within {seconds} s")]
     Late { ca: String, seconds: u64 },
     #[error("{ca} answers without a certificate chain and its root")]
@@ -37,13 +30,100 @@ pub enum Error {
     )]
     OtherIdentity { ca: String, issued: Box<SpiffeId>, expected: Box<SpiffeId> },
     #[error(
-        "{ca} answers with a certificate that is not valid at this time; check this machine's clock"
+        "{ca} answers with a certificate that is valid in {} only: this machine's clock is behind; \
+         set it (timedatectl set-ntp true)",
+        Span(*within)
     )]
-    NotValidNow { ca: String },
+    NotYetValid { ca: String, within: Duration },
+    #[error("{ca} answers with a certificate that has expired {} ago{}", Span(*ago), blame(*skew))]
+    AlreadyExpired { ca: String, ago: Duration, skew: Option<Skew> },
+    #[error(
+        "this machine's clock is {} before the beginning of its certificate; \
+         set it (timedatectl set-ntp true)",
+        Span(*by)
+    )]
+    ClockBehind { by: Duration },
     #[error("make a key")]
     Key { source: hawser_pki::Error },
-    #[error("make a key: the work was given up")]
+    #[error("the work was given up")]
     GivenUp { source: tokio::task::JoinError },
+
+    // What was kept.
+    #[error("read the state")]
+    ReadKept { source: hawser_state::Error },
+    #[error("write the state")]
+    Keep { source: hawser_state::Error },
+    #[error("write the state: the disk takes longer than {seconds} s")]
+    SlowDisk { seconds: u64 },
+    #[error("it is sealed, and the key is not there; see `hawser identity seal`")]
+    Sealed,
+    #[error("it cannot be unsealed")]
+    OpenKept { source: SealError },
+    #[error("seal it")]
+    SealKept { source: SealError },
+    #[error("it is for {kept}, and this machine is {expected} now")]
+    KeptForOther { kept: Box<SpiffeId>, expected: Box<SpiffeId> },
+    #[error("it does not hold key, chain and roots")]
+    KeptShort,
+    #[error("what it holds does not fit")]
+    KeptUnfit { source: Box<hawser_pki::Error> },
+
+    // Files.
+    #[error("read {}", path.display())]
+    ReadFile { path: PathBuf, source: io::Error },
+    #[error("{} cannot be used", path.display())]
+    UnusableFile { path: PathBuf, source: Box<hawser_pki::Error> },
+    #[error("key, chain and roots in {} are not of one set", dir.display())]
+    UnfitFiles { dir: PathBuf, source: Box<hawser_pki::Error> },
+    #[error(
+        "the certificate in {} is valid in {} only; check this machine's clock",
+        path.display(), Span(*within)
+    )]
+    FileNotYetValid { path: PathBuf, within: Duration },
+    #[error("the certificate in {} has expired; whoever writes it has to renew it", path.display())]
+    FileExpired { path: PathBuf },
+    #[error(
+        "the certificate in {} is for {found}, and this machine is configured as {expected}; \
+         istiod will refuse it: mend SERVICE_ACCOUNT and POD_NAMESPACE, or the files",
+        path.display()
+    )]
+    FileForOther { path: PathBuf, found: Box<SpiffeId>, expected: Box<SpiffeId> },
+
+    // Another program.
+    #[error("nobody serves certificates at {}", socket.display())]
+    NoProvider { socket: PathBuf, source: io::Error },
+    #[error("whoever serves certificates at {} breaks off", socket.display())]
+    BrokenOff { socket: PathBuf, source: Box<tonic::Status> },
+    #[error("whoever serves certificates at {} ends the stream", socket.display())]
+    Ended { socket: PathBuf },
+    #[error(
+        "whoever serves certificates at {} has not given {wanted} within {seconds} s",
+        socket.display()
+    )]
+    Silent { socket: PathBuf, wanted: &'static str, seconds: u64 },
+    #[error(
+        "the SPIFFE provider at {} has not renewed a certificate that is due",
+        socket.display()
+    )]
+    NotRenewed { socket: PathBuf },
+    #[error(
+        "whoever serves certificates at {} sends {name}, which cannot be used",
+        socket.display()
+    )]
+    UnusableSecret { socket: PathBuf, name: String, source: BoxError },
+    #[error("what is served at {} does not fit together", socket.display())]
+    UnfitSecrets { socket: PathBuf, source: Box<hawser_pki::Error> },
+    #[error(
+        "the SPIFFE provider at {} gives a certificate that is not valid at this time",
+        socket.display()
+    )]
+    SecretNotValid { socket: PathBuf },
+    #[error(
+        "the SPIFFE provider at {} gives {found}, and this machine is configured as {expected}; \
+         istiod will refuse it: mend SERVICE_ACCOUNT and POD_NAMESPACE, or the provider's entry",
+        socket.display()
+    )]
+    SecretForOther { socket: PathBuf, found: Box<SpiffeId>, expected: Box<SpiffeId> },
 }
 
 /// What to do about a failure.
@@ -51,50 +131,71 @@ pub enum Error {
 pub(crate) enum Verdict {
     /// Ask again after a while.
     Retry,
-    /// Asking again cannot help until the token changes; ask rarely all the same, because the
-    /// other side may change too.
+    /// Asking again cannot help until something changes here; ask rarely all the same, because
+    /// the other side may change too.
     Wait,
 }
 
 impl Error {
-    /// Whether this is the trouble that was told before: texts differ in what passes with time.
-    pub(crate) fn is_the_same_as(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Token { token, .. }, Self::Token { token: before, .. }) => token == before,
-            _ => Chain(self).to_string() == Chain(other).to_string(),
+    pub(crate) fn verdict(&self) -> Verdict {
+        match self {
+            Self::OtherIdentity { .. }
+            | Self::NotYetValid { .. }
+            | Self::AlreadyExpired { .. }
+            | Self::Refused {
+                code: Code::Unauthenticated | Code::PermissionDenied | Code::InvalidArgument,
+                ..
+            } => Verdict::Wait,
+            _ => Verdict::Retry,
         }
     }
 
-    pub(crate) fn verdict(&self) -> Verdict {
-        match self {
-            Self::NothingToShow { .. } | Self::Token { .. } | Self::OtherIdentity { .. } => {
-                Verdict::Wait
-            }
-            Self::Refused { code, .. } => match code {
-                Code::Unauthenticated | Code::PermissionDenied | Code::InvalidArgument => {
-                    Verdict::Wait
-                }
-                _ => Verdict::Retry,
-            },
-            Self::Reach { .. }
-            | Self::Late { .. }
-            | Self::ShortAnswer { .. }
-            | Self::Unusable { .. }
-            | Self::NotValidNow { .. }
-            | Self::Key { .. }
-            | Self::GivenUp { .. } => Verdict::Retry,
-        }
+    /// Whether the authority has answered, with something that is not good enough.
+    pub(crate) fn is_bad_answer(&self) -> bool {
+        matches!(
+            self,
+            Self::ShortAnswer { .. }
+                | Self::Unusable { .. }
+                | Self::OtherIdentity { .. }
+                | Self::NotYetValid { .. }
+                | Self::AlreadyExpired { .. }
+        )
+    }
+
+    /// What tells this trouble from others: its text, without what passes with time.
+    pub(crate) fn gist(&self) -> String {
+        let text = match self {
+            Self::Refused { ca, code, message, .. } => format!("{ca} {code} {message}"),
+            other => Chain(other).to_string(),
+        };
+        text.chars().filter(|char| !char.is_ascii_digit()).collect()
     }
 }
 
-fn hint(code: Code, token: &Path) -> String {
+fn hint(code: Code, shown: &str) -> String {
     match code {
         Code::Unauthenticated => format!(
-            "; it accepts neither our certificate, if we have one, nor the token at {}: \
-             write a fresh bundle with istioctl and `hawser join` it",
-            token.display()
+            "; it believes nothing that we can show ({shown}): \
+             write a fresh bundle with istioctl and `hawser join` it"
         ),
         Code::InvalidArgument => "; see identity.ttl and identity.key".to_owned(),
+        Code::Unimplemented => {
+            "; there is no certificate authority at this port: CA_ADDR is to name istiod's TLS \
+             port (15012)"
+                .to_owned()
+        }
         _ => String::new(),
     }
 }
+
+fn blame(skew: Option<Skew>) -> String {
+    match skew {
+        Some(Skew::Ahead(by)) => format!(
+            ": this machine's clock is {} ahead; set it (timedatectl set-ntp true)",
+            Span(by)
+        ),
+        _ => "; check this machine's clock, and the authority's".to_owned(),
+    }
+}
+
+pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;

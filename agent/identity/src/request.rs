@@ -1,113 +1,228 @@
-//! One request for a certificate: a new key, what istiod says to it, and whether that fits.
+//! One certificate from the authority: a key, what it says to the request, and whether that fits.
 
 use std::{
-    path::Path,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use hawser_istiod::{Connection, Istiod, Shown, read_token, token};
-use hawser_pki::{Bundle, Chain, Identity, PrivateKey, csr};
+use hawser_istiod::{Connection, Credentials, Istiod};
+use hawser_pki::{Bundle, Chain, Identity, KeyKind, PrivateKey, SpiffeId, csr};
 use hawser_proto::{
     envoy::google::protobuf::{Struct, Value, value::Kind},
     istio::ca::{
         IstioCertificateRequest, istio_certificate_service_client::IstioCertificateServiceClient,
     },
 };
-use tokio::{task::spawn_blocking, time::timeout};
+use hawser_rt::Clock;
+use tokio::{
+    task::spawn_blocking,
+    time::{Instant, timeout},
+};
 use tonic::{Code, Status};
 
-use crate::{Error, rotate::Options};
+use crate::{
+    Error, Options,
+    metrics::Metrics,
+    schedule::{Life, skew},
+};
 
-/// A new identity, checked.
-pub(crate) async fn identity(options: &Options, ca: &Istiod) -> Result<Identity, Error> {
-    let connection =
-        ca.connect().await.map_err(|source| Error::Reach { source: Box::new(source) })?;
-    if connection.shown == Shown::Nothing {
-        return Err(Error::NothingToShow { token: options.token.clone() });
-    }
-    let (key, request) = prepared(options).await?;
-    let answer = ask(&connection, request).await;
-    let answer = match answer {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(status)) => return Err(refused(options, ca, &status).await),
-        Err(_) => return Err(Error::Late { ca: ca.address(), seconds: PATIENCE.as_secs() }),
-    };
-    checked(options, ca.address(), key, &answer)
+/// What is asked for, in all attempts of one series: a key costs more than a request.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    key: PrivateKey,
+    request: IstioCertificateRequest,
+}
+
+/// A certificate that came and fits.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) identity: Arc<Identity>,
+    /// What the authority has believed.
+    pub(crate) credential: String,
+    pub(crate) took: Duration,
+}
+
+/// A request that led to nothing usable, now.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) error: Error,
+    /// A certificate that fits in all but time: it is usable when the clock has come to it.
+    pub(crate) early: Option<Answer>,
 }
 
 /// A key and the request for it. RSA takes its time, so it is made beside the reactor.
-async fn prepared(options: &Options) -> Result<(PrivateKey, IstioCertificateRequest), Error> {
+pub(crate) async fn prepare(options: &Options) -> Result<Prepared, Error> {
     let (kind, id) = (options.key, options.id.clone());
-    let made = spawn_blocking(move || {
-        let key = PrivateKey::generate(kind)?;
-        let csr = csr(&key, &id)?;
-        Ok((key, csr))
-    });
-    let made = made.await.map_err(|source| Error::GivenUp { source })?;
-    let (key, csr) = made.map_err(|source| Error::Key { source })?;
+    let (key, csr) = spawn_blocking(move || key_and_request(kind, &id))
+        .await
+        .map_err(|source| Error::GivenUp { source })?
+        .map_err(|source| Error::Key { source })?;
     let signer = Value { kind: Some(Kind::StringValue(options.signer.clone())) };
     let request = IstioCertificateRequest {
         csr,
         validity_duration: i64::try_from(options.ttl.as_secs()).unwrap_or(i64::MAX),
         metadata: Some(Struct { fields: [("CertSigner".to_owned(), signer)].into() }),
     };
-    Ok((key, request))
+    Ok(Prepared { key, request })
 }
 
-type Answered = Result<Result<Vec<String>, Status>, tokio::time::error::Elapsed>;
+fn key_and_request(
+    kind: KeyKind,
+    id: &SpiffeId,
+) -> Result<(PrivateKey, String), hawser_pki::Error> {
+    let key = PrivateKey::generate(kind)?;
+    let csr = csr(&key, id)?;
+    Ok((key, csr))
+}
 
-async fn ask(connection: &Connection, request: IstioCertificateRequest) -> Answered {
+/// The way to the authority.
+pub(crate) struct Way<'a> {
+    pub(crate) ca: &'a Istiod,
+    pub(crate) credentials: &'a Credentials,
+    pub(crate) clock: &'a Clock,
+    pub(crate) metrics: &'a Metrics,
+}
+
+impl Way<'_> {
+    /// Asks, with one credential after the other, until one is believed.
+    pub(crate) async fn certificate(
+        &self,
+        prepared: &Prepared,
+        wanted: &Wanted<'_>,
+    ) -> Result<Answer, Refusal> {
+        let began = Instant::now();
+        let (answer, credential) = self.answer(prepared).await?;
+        let took = began.elapsed();
+        let key =
+            PrivateKey::from_pem(prepared.key.pem()).map_err(|source| Error::Key { source })?;
+        let identity = Arc::new(wanted.fitting(key, &answer)?);
+        let checked = wanted.check(&identity, self.clock.now());
+        let answer = Answer { identity, credential, took };
+        match checked {
+            Ok(()) => Ok(answer),
+            Err(error @ Error::NotYetValid { .. }) => Err(Refusal { error, early: Some(answer) }),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn answer(&self, prepared: &Prepared) -> Result<(Vec<String>, String), Error> {
+        for shown in 0..MOST_SHOWN {
+            if shown > 0 {
+                self.metrics.retried();
+            }
+            let connection = self.ca.connect().await;
+            let connection =
+                connection.map_err(|source| Error::Reach { source: Box::new(source) })?;
+            let status = match timeout(PATIENCE, ask(&connection, &prepared.request)).await {
+                Ok(Ok(answer)) => {
+                    connection.accepted();
+                    return Ok((answer, connection.what()));
+                }
+                Ok(Err(status)) => status,
+                Err(_) => {
+                    return Err(Error::Late { ca: self.ca.address(), seconds: PATIENCE.as_secs() });
+                }
+            };
+            let unknown = status.code() == Code::Unauthenticated;
+            // There may be something else to show: at once, because this cannot get better.
+            if !(unknown && connection.refused()) {
+                return Err(self.refused(&status).await);
+            }
+        }
+        let message = "one credential after the other".to_owned();
+        Err(self.refused(&Status::unauthenticated(message)).await)
+    }
+
+    /// istiod gives no reason for refusing a credential; the credential often does.
+    async fn refused(&self, status: &Status) -> Error {
+        let shown = match status.code() {
+            Code::Unauthenticated => listed(self.credentials).await,
+            _ => String::new(),
+        };
+        let message = status.message().chars().take(LONGEST_MESSAGE).collect();
+        Error::Refused { ca: self.ca.address(), code: status.code(), message, shown }
+    }
+}
+
+/// What there is to show, each with what is wrong with it.
+pub(crate) async fn listed(credentials: &Credentials) -> String {
+    let outlook = credentials.outlook().await;
+    if outlook.is_empty() {
+        return "there is nothing".to_owned();
+    }
+    let described = outlook.into_iter().map(|one| match one.note {
+        Some(note) => format!("{}: {note}", one.what),
+        None => one.what,
+    });
+    described.collect::<Vec<_>>().join("; ")
+}
+
+async fn ask(
+    connection: &Connection,
+    request: &IstioCertificateRequest,
+) -> Result<Vec<String>, Status> {
     let mut client = IstioCertificateServiceClient::new(connection.channel.clone())
         .max_decoding_message_size(MAX_ANSWER);
-    let asked = client.create_certificate(connection.request(request));
-    let answered = timeout(PATIENCE, asked).await?;
-    Ok(answered.map(|answer| answer.into_inner().cert_chain))
+    let answer = client.create_certificate(connection.request(request.clone())).await?;
+    Ok(answer.into_inner().cert_chain)
 }
 
-/// istiod gives no reason for refusing a token; the token often does.
-async fn refused(options: &Options, ca: &Istiod, status: &Status) -> Error {
-    let (ca, token) = (ca.address(), options.token.clone());
-    if status.code() == Code::Unauthenticated
-        && let Some(source) = own_fault(&token).await
-    {
-        return Error::Token { ca, token, source };
-    }
-    Error::Refused { ca, code: status.code(), message: status.message().to_owned(), token }
+/// What a certificate has to be to be of use.
+#[derive(Debug)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) ca: String,
+    pub(crate) id: &'a SpiffeId,
+    pub(crate) ttl: Duration,
 }
 
-async fn own_fault(path: &Path) -> Option<token::TokenProblem> {
-    let text = read_token(path).await.ok()??;
-    token::inspect(&text, SystemTime::now()).err()
+impl Wanted<'_> {
+    /// The last element is the roots; the rest is the chain, leaf first.
+    fn fitting(&self, key: PrivateKey, answer: &[String]) -> Result<Identity, Error> {
+        let Some((roots, chain)) = answer.split_last().filter(|(_, chain)| !chain.is_empty())
+        else {
+            return Err(Error::ShortAnswer { ca: self.ca.clone() });
+        };
+        let identity = || {
+            let chain = Chain::from_pems(chain.iter().map(String::as_str))?;
+            Identity::new(key, chain, Bundle::from_pem(roots)?)
+        };
+        identity()
+            .map_err(|source| Error::Unusable { ca: self.ca.clone(), source: Box::new(source) })
+    }
+
+    fn check(&self, identity: &Identity, now: SystemTime) -> Result<(), Error> {
+        let ca = self.ca.clone();
+        if identity.spiffe_id() != self.id {
+            let issued = Box::new(identity.spiffe_id().clone());
+            return Err(Error::OtherIdentity { ca, issued, expected: Box::new(self.id.clone()) });
+        }
+        if identity.valid_at(now) {
+            return Ok(());
+        }
+        Err(match identity.not_before().duration_since(now) {
+            Ok(within) => Error::NotYetValid { ca, within },
+            Err(_) => Error::AlreadyExpired {
+                ca,
+                ago: now.duration_since(identity.not_after()).unwrap_or_default(),
+                skew: skew(Life::of(identity), now, self.ttl),
+            },
+        })
+    }
 }
 
-/// The last element is the roots; the rest is the chain, leaf first.
-fn checked(
-    options: &Options,
-    ca: String,
-    key: PrivateKey,
-    answer: &[String],
-) -> Result<Identity, Error> {
-    let Some((roots, chain)) = answer.split_last().filter(|(_, chain)| !chain.is_empty()) else {
-        return Err(Error::ShortAnswer { ca });
-    };
-    let identity = || {
-        let chain = Chain::from_pems(chain.iter().map(String::as_str))?;
-        Identity::new(key, chain, Bundle::from_pem(roots)?)
-    };
-    let identity = match identity() {
-        Ok(identity) => identity,
-        Err(source) => return Err(Error::Unusable { ca, source: Box::new(source) }),
-    };
-    if identity.spiffe_id() != &options.id {
-        let issued = Box::new(identity.spiffe_id().clone());
-        return Err(Error::OtherIdentity { ca, issued, expected: Box::new(options.id.clone()) });
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self { error, early: None }
     }
-    if !identity.valid_at(SystemTime::now()) {
-        return Err(Error::NotValidNow { ca });
-    }
-    Ok(identity)
 }
 
 /// istiod signs in milliseconds; one that does not has other worries.
 const PATIENCE: Duration = Duration::from_secs(10);
 const MAX_ANSWER: usize = 4 * 1024 * 1024;
+/// What the other side says of its reasons; the rest is not ours to log.
+const LONGEST_MESSAGE: usize = 512;
+/// Credentials that are shown in one attempt.
+const MOST_SHOWN: u32 = 16;
+
+#[cfg(test)]
+mod tests;

@@ -1,207 +1,383 @@
-//! The loop: what was kept, then one certificate after the other.
+//! The authority's loop: what was kept, then one certificate after the other.
+
+mod keeping;
 
 use std::{
-    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use hawser_istiod::Istiod;
-use hawser_pki::{Identity, KeyKind, SpiffeId};
-use hawser_rt::{Backoff, Chain, Gate};
-use hawser_state::Store;
-use tokio::{sync::watch, task::spawn_blocking, time::sleep};
-use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use hawser_istiod::{Credentials, Istiod};
+use hawser_pki::Identity;
+use hawser_rt::{Backoff, Chain, Woke};
+use tokio::sync::Notify;
+use tracing::{info, warn};
 
+use self::keeping::Keeping;
 use crate::{
-    Error, Progress,
+    AtRest, Error, Options,
     error::Verdict,
-    keep::{keep, kept},
-    request, schedule,
+    keep::Kept,
+    metrics::{Metrics, is_own},
+    progress::Obtained,
+    publish::{Publisher, left},
+    request::{self, Answer, Prepared, Refusal, Wanted, Way},
+    schedule::{self, Life, Skew},
+    span::Span,
+    trust::Trust,
 };
 
-/// What is to be obtained, and where it is kept.
+/// What the loop works with. It can be dropped at any moment and started again.
+pub(crate) struct Rotation<'a> {
+    around: Surroundings<'a>,
+    keeping: Keeping,
+    /// The authority's latest pair, and when the next one is due.
+    own: Option<(Arc<Identity>, SystemTime)>,
+    held: Option<Held>,
+    trust: Option<Trust>,
+    /// The key and the request of a series of attempts.
+    prepared: Option<Prepared>,
+    skewed: bool,
+    /// Whether the clock is known to be before the beginning of the pair that is served.
+    behind: bool,
+}
+
+/// What every source has to do with.
+#[derive(Clone, Copy)]
+pub(crate) struct Surroundings<'a> {
+    pub(crate) options: &'a Options,
+    pub(crate) ca: &'a Istiod,
+    pub(crate) credentials: &'a Credentials,
+    pub(crate) renew: &'a Notify,
+    pub(crate) publisher: &'a Publisher,
+    pub(crate) metrics: &'a Metrics,
+}
+
+/// A pair that fits but is not valid by this clock: the clock may be wrong.
 #[derive(Debug)]
-pub struct Options {
-    /// Who this machine is.
-    pub id: SpiffeId,
-    /// The kind of key to make.
-    pub key: KeyKind,
-    /// The lifetime to ask for.
-    pub ttl: Duration,
-    /// The signer, where the authority has several; may be empty.
-    pub signer: String,
-    /// The token; a change of it is noticed while there is trouble.
-    pub token: PathBuf,
-    /// Where the pair survives a restart.
-    pub store: Arc<Store>,
+enum Held {
+    /// From an earlier run.
+    Kept(Arc<Identity>),
+    /// From the authority, not valid yet.
+    Early(Answer),
 }
 
-/// Publishes an identity as soon as there is one, and renews it until told to stop.
-///
-/// `ready` opens with the first one that is published.
-pub async fn run(
-    options: Options,
-    ca: Istiod,
-    publish: watch::Sender<Option<Arc<Identity>>>,
-    progress: watch::Sender<Progress>,
-    ready: Gate,
-    stop: CancellationToken,
-) -> Result<(), Error> {
-    let kept = kept(&options.store, &options.id).map(Arc::new);
-    let (ready, told) = (Some(ready), None);
-    let mut rotation = Rotation { options, ca, publish, progress, ready, kept, told };
-    stop.run_until_cancelled(rotation.turn()).await.unwrap_or(());
-    Ok(())
+impl Held {
+    fn identity(&self) -> &Arc<Identity> {
+        match self {
+            Self::Kept(identity) | Self::Early(Answer { identity, .. }) => identity,
+        }
+    }
 }
 
-struct Rotation {
-    options: Options,
-    ca: Istiod,
-    publish: watch::Sender<Option<Arc<Identity>>>,
-    progress: watch::Sender<Progress>,
-    ready: Option<Gate>,
-    /// What the last run has left, until it is served: a clock that is wrong at boot makes a good
-    /// certificate look bad for a while.
-    kept: Option<Arc<Identity>>,
-    /// The trouble that was told last.
-    told: Option<Error>,
+/// Why a wait is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Called {
+    Due,
+    /// The clock was set.
+    Stepped,
+    /// Somebody wants a certificate now.
+    Asked,
+    /// There is something else to show.
+    Credentials,
 }
 
-impl Rotation {
-    async fn turn(&mut self) {
-        loop {
-            let due = match self.resume() {
-                Some(due) => due,
-                None => self.renew().await,
-            };
-            self.progress.send_modify(|progress| progress.next = Some(due));
-            wait_until(due).await;
+impl<'a> Rotation<'a> {
+    pub(crate) fn new(around: Surroundings<'a>) -> Self {
+        Self {
+            around,
+            keeping: Keeping::new(around.options),
+            own: None,
+            held: None,
+            trust: None,
+            prepared: None,
+            skewed: false,
+            behind: false,
         }
     }
 
-    /// Serves what the last run has left, once, if it is valid now; when its renewal is due.
-    fn resume(&mut self) -> Option<SystemTime> {
-        let now = SystemTime::now();
-        let identity = self.kept.take_if(|kept| kept.valid_at(now))?;
-        let expires_in = identity.not_after().duration_since(now).unwrap_or_default();
-        info!(id = %identity.spiffe_id(), ?expires_in, "certificate from before is served");
-        // From its beginning: restarts must not put the renewal off.
-        let (begin, end) = (identity.not_before(), identity.not_after());
-        let due = schedule::renew_at(begin, end, fastrand::f64()).max(now);
-        self.serve(identity);
-        Some(due)
+    /// Serves what the last run has left, if it is valid now.
+    pub(crate) async fn resume(&mut self) {
+        let Some(Kept { identity, sealed, trust }) = self.keeping.load().await else { return };
+        // Whatever has become of the pair: these are the mesh's roots.
+        self.around.publisher.learn(trust.learned());
+        self.trust = Some(trust);
+        let at_rest = if sealed { AtRest::Sealed } else { AtRest::Plain };
+        self.around.publisher.progress(|progress| progress.at_rest = at_rest);
+        self.held = Some(Held::Kept(identity));
+        self.take_up().await;
     }
 
-    /// Asks until there is a certificate; when the next one is due.
-    async fn renew(&mut self) -> SystemTime {
+    /// Renews for ever.
+    pub(crate) async fn turn(&mut self) {
+        self.around.publisher.progress(|progress| SOURCE.clone_into(&mut progress.source));
+        self.step_in();
+        loop {
+            self.idle().await;
+            self.series().await;
+        }
+    }
+
+    /// If another source has served meanwhile, what there is of our own is only for the case that
+    /// nothing newer can be had.
+    fn step_in(&mut self) {
+        let served = self.around.publisher.served();
+        let other = |(own, _): &mut (Arc<Identity>, _)| {
+            served.is_some_and(|served| served.chain.ders() != own.chain.ders())
+        };
+        if let Some((own, _)) = self.own.take_if(other) {
+            self.held = Some(Held::Kept(own));
+        }
+    }
+
+    /// Serves the pair that is held, if the clock has come to where it is valid.
+    async fn take_up(&mut self) -> bool {
+        let now = self.now();
+        match self.held.take_if(|held| held.identity().valid_at(now)) {
+            Some(Held::Kept(identity)) => {
+                let expires_in = left(&identity, now);
+                info!(id = %identity.spiffe_id(), ?expires_in, "certificate from before is served");
+                let renewal = self.around.options.renewal;
+                let due = schedule::resume_at(Life::of(&identity), renewal, fastrand::f64());
+                self.own = Some((Arc::clone(&identity), due));
+                self.serve(identity);
+                true
+            }
+            Some(Held::Early(answer)) => {
+                self.obtained(answer).await;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Waits until another certificate is wanted.
+    async fn idle(&mut self) {
+        while let Some((own, due)) = self.own.clone() {
+            let now = self.now();
+            self.mind_the_beginning(&own, now, due);
+            if due <= now {
+                return;
+            }
+            self.around.publisher.progress(|progress| progress.next = Some(due));
+            match self.called(due).await {
+                Called::Due | Called::Asked => return,
+                Called::Stepped => {
+                    info!("clock was set");
+                    // One that was obtained by a clock that was ahead is due by its own dates.
+                    let renewal = self.around.options.renewal;
+                    let dates = schedule::resume_at(Life::of(&own), renewal, fastrand::f64());
+                    self.own = Some((own, due.min(dates.max(self.now()))));
+                }
+                Called::Credentials => {}
+            }
+        }
+    }
+
+    /// Whoever sets the clock back that far takes the certificate out of use, here and nowhere
+    /// else: asking for another does not help.
+    fn mind_the_beginning(&mut self, own: &Identity, now: SystemTime, due: SystemTime) {
+        match own.not_before().duration_since(now) {
+            Ok(by) if !by.is_zero() => {
+                self.behind = true;
+                self.around.publisher.trouble(&Error::ClockBehind { by }, "", due);
+            }
+            _ if self.behind => {
+                self.behind = false;
+                self.around.publisher.well();
+            }
+            _ => {}
+        }
+    }
+
+    /// Asks until there is a certificate. All attempts are made with one key.
+    async fn series(&mut self) {
         let mut backoff = Backoff::new(FIRST, LAST);
         loop {
-            let began = tokio::time::Instant::now();
-            // The token as it is now: a change while we ask is a change to come back for.
-            let token = stamp(&self.options.token).await;
-            let error = match request::identity(&self.options, &self.ca).await {
-                Ok(identity) => return self.obtained(identity, began.elapsed()).await,
+            let error = match self.attempt().await {
+                Ok(answer) => {
+                    self.prepared = None;
+                    return self.obtained(answer).await;
+                }
                 Err(error) => error,
             };
-            let retry_in = match error.verdict() {
-                Verdict::Retry => backoff.next(fastrand::f64()),
-                Verdict::Wait => Backoff::new(SELDOM, SELDOM).next(fastrand::f64()),
-            };
-            self.failed(error, retry_in);
-            // Cancel safe: both only wait.
-            tokio::select! {
-                () = sleep(retry_in) => {}
-                () = self.news(token) => backoff.reset(),
+            let next = self.next_attempt(&error, &mut backoff);
+            self.failed(&error, next).await;
+            let called = self.called(next).await;
+            if called != Called::Due {
+                backoff.reset();
             }
-            if let Some(due) = self.resume() {
-                return due;
+            let settled = self.take_up().await || called == Called::Stepped && !self.is_due();
+            if settled {
+                self.around.publisher.well();
+                return;
             }
         }
     }
 
-    /// Returns when asking again makes sense: there is another token, or the clock has come to
-    /// where the certificate from before is valid. Asked only while there is trouble.
-    async fn news(&self, token: Stamp) {
-        loop {
-            sleep(LOOK).await;
-            let now = stamp(&self.options.token).await;
-            if now.is_some() && now != token {
-                info!(path = %self.options.token.display(), "token has changed");
-                return;
+    /// Whether another certificate is wanted, as far as the clock can tell.
+    fn is_due(&self) -> bool {
+        let now = self.now();
+        self.own.as_ref().is_none_or(|(own, due)| *due <= now || !own.valid_at(now))
+    }
+
+    async fn attempt(&mut self) -> Result<Answer, Error> {
+        let began = tokio::time::Instant::now();
+        let outcome = self.answer().await;
+        self.around.metrics.asked(outcome.is_ok(), began.elapsed());
+        self.around.publisher.progress(|progress| {
+            progress.asked += 1;
+            progress.failed += u64::from(outcome.is_err());
+        });
+        outcome.map_err(|Refusal { error, early }| {
+            // The first is the first to become valid.
+            if !matches!(self.held, Some(Held::Early(_))) {
+                self.held = early.map(Held::Early).or(self.held.take());
             }
-            if self.kept.as_ref().is_some_and(|kept| kept.valid_at(SystemTime::now())) {
-                return;
-            }
+            error
+        })
+    }
+
+    async fn answer(&mut self) -> Result<Answer, Refusal> {
+        let Surroundings { options, ca, credentials, metrics, .. } = self.around;
+        let prepared = match self.prepared.take() {
+            Some(prepared) => prepared,
+            None => request::prepare(options).await?,
+        };
+        let prepared = self.prepared.insert(prepared);
+        let way = Way { ca, credentials, clock: &options.clock, metrics };
+        let wanted = Wanted { ca: ca.address(), id: &options.id, ttl: options.ttl };
+        way.certificate(prepared, &wanted).await
+    }
+
+    fn next_attempt(&self, error: &Error, backoff: &mut Backoff) -> SystemTime {
+        let wait = match error.verdict() {
+            Verdict::Retry => backoff.next(fastrand::f64()),
+            Verdict::Wait => Backoff::new(SELDOM, SELDOM).next(fastrand::f64()),
+        };
+        let life = self.own.as_ref().map(|(own, _)| Life::of(own).total());
+        let wait = life.map_or(wait, |life| wait.min(schedule::longest_wait(life)));
+        let now = self.now();
+        // What is held becomes valid by itself; and what is served is good to its last second.
+        let ripe = self.held.as_ref().map(|held| held.identity().not_before());
+        let last = self.own.as_ref().map(|(own, _)| own.not_after());
+        let marks = [ripe, last].into_iter().flatten().filter(|mark| now < *mark);
+        marks.fold(now + wait, SystemTime::min)
+    }
+
+    async fn failed(&self, error: &Error, next: SystemTime) {
+        if error.is_bad_answer() {
+            let rejected = Chain(error).to_string();
+            self.around.publisher.progress(|progress| progress.rejected = Some(rejected));
         }
+        let advice = self.advice().await;
+        self.around.publisher.trouble(error, &advice, next);
+    }
+
+    /// Told while there is time to act on it: what this machine lives on when nothing that it
+    /// could show is good any more.
+    async fn advice(&self) -> String {
+        let Some(served) = self.around.publisher.served() else { return String::new() };
+        let now = self.now();
+        if !served.valid_at(now) {
+            return String::new();
+        }
+        let outlook = self.around.credentials.outlook().await;
+        let others = outlook.iter().filter(|prospect| !is_own(prospect, Some(&served)));
+        if others.into_iter().any(|prospect| prospect.usable) {
+            return String::new();
+        }
+        format!(
+            "; the certificate is valid for {} more, and there is nothing else to show: \
+             should it expire, write a fresh bundle with istioctl and `hawser join` it",
+            Span(left(&served, now))
+        )
     }
 
     /// The new pair is kept before it is served. One that cannot be kept is served all the same:
     /// it is the next start that will miss it.
-    async fn obtained(&mut self, identity: Identity, took: Duration) -> SystemTime {
-        let identity = Arc::new(identity);
-        let (store, new) = (Arc::clone(&self.options.store), Arc::clone(&identity));
-        match spawn_blocking(move || keep(&store, &new)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                warn!(error = %Chain(&error), "certificate not kept, a restart will need the token");
-            }
-            Err(error) => warn!(%error, "certificate not kept, a restart will need the token"),
-        }
-        let now = SystemTime::now();
-        let not_after = identity.not_after();
-        let expires_in = not_after.duration_since(now).unwrap_or_default();
-        info!(id = %identity.spiffe_id(), ?expires_in, ?took, "certificate obtained");
-        self.progress.send_modify(|progress| progress.wrong = None);
-        (self.told, self.kept) = (None, None);
+    async fn obtained(&mut self, answer: Answer) {
+        let Answer { identity, credential, took } = answer;
+        let (life, now) = (Life::of(&identity), self.now());
+        let lifetime = life.total().max(self.around.options.ttl);
+        let trust = match self.trust.take() {
+            Some(trust) => trust.after(&identity.roots, life.begin, lifetime),
+            None => Trust::new(identity.roots.clone(), Vec::new()),
+        };
+        self.trust = Some(trust);
+        let renewal = self.around.options.renewal;
+        let due = schedule::renew_at(life, now, self.around.options.ttl, renewal, fastrand::f64());
+        self.own = Some((Arc::clone(&identity), due));
+        (self.held, self.behind) = (None, false);
+        self.keep().await;
+        info!(id = %identity.spiffe_id(), expires_in = ?left(&identity, now), ?took, credential, "certificate obtained");
+        self.mind_the_clock(life, now);
         self.serve(identity);
-        let due = schedule::renew_at(now, not_after, fastrand::f64());
-        due.max(now + schedule::spacing(self.options.ttl))
-    }
-
-    /// The same failure is told once, when it begins.
-    fn failed(&mut self, error: Error, retry_in: Duration) {
-        let trouble = Chain(&error).to_string();
-        if self.told.as_ref().is_some_and(|told| error.is_the_same_as(told)) {
-            debug!(error = trouble, ?retry_in, "still no certificate");
-        } else {
-            warn!(error = trouble, ?retry_in, "no certificate obtained");
-        }
-        self.told = Some(error);
-        let now = SystemTime::now();
-        self.progress.send_modify(|progress| {
-            let since = progress.wrong.as_ref().map_or(now, |(_, since)| *since);
-            progress.wrong = Some((trouble, since));
-            progress.next = Some(now + retry_in);
+        self.around.publisher.progress(|progress| {
+            progress.obtained = Some(Obtained { at: now, took, credential });
+            progress.rejected = None;
         });
+        self.around.publisher.well();
     }
 
-    fn serve(&mut self, identity: Arc<Identity>) {
-        self.publish.send_replace(Some(identity));
-        if let Some(ready) = self.ready.take() {
-            ready.open();
+    /// A clock that is off is told of as long as that is harmless.
+    fn mind_the_clock(&mut self, life: Life, now: SystemTime) {
+        let skew = schedule::skew(life, now, self.around.options.ttl);
+        match skew {
+            Some(Skew::Ahead(by)) if !self.skewed => {
+                warn!(by = %Span(by), "this machine's clock is ahead of the authority's");
+            }
+            Some(Skew::Behind(by)) if !self.skewed => {
+                warn!(by = %Span(by), "this machine's clock is behind the authority's");
+            }
+            _ => {}
+        }
+        self.skewed = skew.is_some();
+    }
+
+    async fn keep(&mut self) {
+        if let (Some((identity, _)), Some(trust)) = (self.own.clone(), self.trust.clone()) {
+            let at_rest = self.keeping.keep(identity, trust, self.now()).await;
+            self.around.publisher.progress(|progress| progress.at_rest = at_rest);
         }
     }
-}
 
-/// Until the clock on the wall says so, however it got there.
-async fn wait_until(due: SystemTime) {
-    while let Some(nap) = schedule::nap(SystemTime::now(), due) {
-        sleep(nap).await;
+    fn serve(&self, identity: Arc<Identity>) {
+        let learned = match &self.trust {
+            Some(trust) => trust.learned(),
+            None => identity.roots.clone(),
+        };
+        self.around.publisher.serve(identity, learned);
+    }
+
+    /// Waits; meanwhile what could not be kept is tried again.
+    async fn called(&mut self, due: SystemTime) -> Called {
+        loop {
+            let wake = self.keeping.again.map_or(due, |again| again.min(due));
+            // Cancel safe: all of them only wait.
+            let called = tokio::select! {
+                woke = self.around.options.clock.wait(wake) => match woke {
+                    Woke::Due => Called::Due,
+                    Woke::Stepped => Called::Stepped,
+                },
+                () = self.around.renew.notified() => Called::Asked,
+                () = self.around.credentials.changed() => Called::Credentials,
+            };
+            if self.keeping.again.is_some_and(|again| again <= self.now()) {
+                self.keep().await;
+            }
+            if called != Called::Due || due <= self.now() {
+                return called;
+            }
+        }
+    }
+
+    fn now(&self) -> SystemTime {
+        self.around.options.clock.now()
     }
 }
 
-/// What tells one content of a file from another without reading it.
-type Stamp = Option<(SystemTime, u64, u64)>;
-
-async fn stamp(path: &Path) -> Stamp {
-    use std::os::unix::fs::MetadataExt as _;
-    let file = tokio::fs::metadata(path).await.ok()?;
-    Some((file.modified().ok()?, file.len(), file.ino()))
-}
-
+pub(crate) const SOURCE: &str = "istiod";
 const FIRST: Duration = Duration::from_millis(500);
 const LAST: Duration = Duration::from_secs(60);
 const SELDOM: Duration = Duration::from_secs(300);
-const LOOK: Duration = Duration::from_secs(1);

@@ -1,75 +1,115 @@
 //! When to renew and how long to wait, as values: the caller brings clock and dice.
 //!
-//! All of it is in wall-clock time, because that is what certificates expire in. Whoever waits
-//! looks at the clock again at least every [`LOOK_AGAIN`], so that a suspended machine or a
-//! stepped clock is noticed.
+//! All of it is in wall-clock time, because that is what certificates expire in.
 
 use std::time::{Duration, SystemTime};
 
-/// Renewal falls due when half of the life that is left at `now` has passed, give or take a
-/// hundredth: a fleet that was started together does not renew together.
-pub(crate) fn renew_at(now: SystemTime, not_after: SystemTime, dice: f64) -> SystemTime {
-    let left = not_after.duration_since(now).unwrap_or_default();
+use hawser_pki::Identity;
+
+use crate::Renewal;
+
+/// From when to when a certificate is valid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Life {
+    pub(crate) begin: SystemTime,
+    pub(crate) end: SystemTime,
+}
+
+impl Life {
+    pub(crate) fn of(identity: &Identity) -> Self {
+        Self { begin: identity.not_before(), end: identity.not_after() }
+    }
+
+    pub(crate) fn total(self) -> Duration {
+        self.end.duration_since(self.begin).unwrap_or_default()
+    }
+
+    pub(crate) fn left(self, now: SystemTime) -> Duration {
+        self.end.duration_since(now).unwrap_or_default()
+    }
+
+    /// The moment at which three quarters of it are over: whoever else renews has done so by then.
+    pub(crate) fn three_quarters(self) -> SystemTime {
+        self.end - self.total() / 4
+    }
+}
+
+/// When a certificate that came `now`, for which `ttl` was asked, is to be followed by another.
+///
+/// That is when a part of what is left of its life now is left, but not before [`spacing`]: with
+/// a clock that is ahead of the authority's every certificate looks old, and that must not be
+/// answered with a storm of requests. Nor after most of what is left is over: while it is valid
+/// by this clock it can be shown. With a clock that is behind nothing lives longer than it does.
+pub(crate) fn renew_at(
+    life: Life,
+    now: SystemTime,
+    ttl: Duration,
+    renewal: Renewal,
+    dice: f64,
+) -> SystemTime {
+    let left = life.left(now).min(life.total());
+    let granted = ttl.min(life.total());
+    let floor = spacing(granted).min(left.mul_f64(MOST)).max(LEAST.min(granted / 4));
+    now + (left - left.mul_f64(part_left(renewal, dice))).max(floor)
+}
+
+/// When a certificate from an earlier run is to be followed by another. Counted from its
+/// beginning: restarts must not put the renewal off.
+pub(crate) fn resume_at(life: Life, renewal: Renewal, dice: f64) -> SystemTime {
+    life.end - life.total().mul_f64(part_left(renewal, dice))
+}
+
+/// The least time between two certificates that live so long.
+pub(crate) fn spacing(life: Duration) -> Duration {
+    (life / 20).max(LEAST_SPACING).min(life / 4)
+}
+
+/// The longest wait between two attempts to follow a certificate that lives so long: a short life
+/// is not to end between two of them.
+pub(crate) fn longest_wait(life: Duration) -> Duration {
+    (life / 20).max(Duration::from_secs(1))
+}
+
+/// How far a clock is from the authority's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Skew {
+    /// It shows a later time.
+    Ahead(Duration),
+    /// It shows an earlier time.
+    Behind(Duration),
+}
+
+/// What a certificate that came `now` says of the clock: one for which `ttl` was asked, and that
+/// was given that much and no more than the usual back-dating on top, ends `ttl` after the
+/// authority's own time. None if it does not show.
+pub(crate) fn skew(life: Life, now: SystemTime, ttl: Duration) -> Option<Skew> {
+    let (total, left) = (life.total(), life.end.duration_since(now));
+    if !(ttl..=ttl + MOST_BACKDATED).contains(&total) {
+        return None;
+    }
+    let skew = match left {
+        Ok(left) if left > ttl => Skew::Behind(left.saturating_sub(ttl)),
+        Ok(left) => Skew::Ahead(ttl.saturating_sub(left)),
+        Err(over) => Skew::Ahead(ttl + over.duration()),
+    };
+    let (Skew::Ahead(by) | Skew::Behind(by)) = skew;
+    (by >= NOTICED).then_some(skew)
+}
+
+fn part_left(Renewal { ratio, jitter }: Renewal, dice: f64) -> f64 {
     // A NaN compares false with everything and would make `mul_f64` panic.
     let dice = if dice > 0.0 { dice.min(1.0) } else { 0.0 };
-    let jitter = (dice * 2.0 - 1.0) * JITTER;
-    now + left.mul_f64(HALF + jitter)
+    let part = ratio + (dice * 2.0 - 1.0) * jitter;
+    if part > 0.0 { part.min(1.0) } else { 0.0 }
 }
 
-/// The least time between two certificates when `ttl` is asked for. A clock that is ahead of the
-/// CA's makes every new certificate look old; it must not be answered with a storm of requests.
-pub(crate) fn spacing(ttl: Duration) -> Duration {
-    (ttl / 4).min(LEAST_SPACING)
-}
-
-/// How long to sleep before the clock is looked at again on the way to `due`.
-pub(crate) fn nap(now: SystemTime, due: SystemTime) -> Option<Duration> {
-    let left = due.duration_since(now).ok().filter(|left| !left.is_zero())?;
-    Some(left.min(LOOK_AGAIN))
-}
-
-const HALF: f64 = 0.5;
-const JITTER: f64 = 0.01;
 const LEAST_SPACING: Duration = Duration::from_secs(30);
-const LOOK_AGAIN: Duration = Duration::from_secs(30);
+/// Closer together than this are no two requests, whatever the clock says.
+const LEAST: Duration = Duration::from_secs(5);
+const MOST: f64 = 0.75;
+const MOST_BACKDATED: Duration = Duration::from_secs(3600);
+/// Less than this may be the way there and back, or the time it takes to make a key.
+const NOTICED: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const HOUR: Duration = Duration::from_secs(3600);
-
-    fn noon() -> SystemTime {
-        SystemTime::UNIX_EPOCH + 12 * HOUR
-    }
-
-    #[test]
-    fn renewal_falls_due_at_half_of_the_life_left() {
-        let due = |dice| renew_at(noon(), noon() + 24 * HOUR, dice).duration_since(noon()).unwrap();
-        assert_eq!(due(0.5), 12 * HOUR);
-        assert_eq!(due(0.0), Duration::from_secs(42_336));
-        assert_eq!(due(1.0), Duration::from_secs(44_064));
-        assert_eq!(due(f64::NAN), due(0.0), "a bad dice is no panic");
-    }
-
-    #[test]
-    fn an_expired_certificate_is_due_at_once() {
-        assert_eq!(renew_at(noon(), noon() - HOUR, 0.7), noon());
-    }
-
-    #[test]
-    fn requests_are_spaced_even_for_short_lives() {
-        let table = [(24 * HOUR, 30), (Duration::from_secs(60), 15), (Duration::from_secs(4), 1)];
-        for (ttl, seconds) in table {
-            assert_eq!(spacing(ttl), Duration::from_secs(seconds), "{ttl:?}");
-        }
-    }
-
-    #[test]
-    fn the_clock_is_looked_at_again_twice_a_minute() {
-        assert_eq!(nap(noon(), noon() + 12 * HOUR), Some(Duration::from_secs(30)));
-        assert_eq!(nap(noon(), noon() + Duration::from_secs(3)), Some(Duration::from_secs(3)));
-        assert_eq!(nap(noon(), noon()), None);
-        assert_eq!(nap(noon() + 24 * HOUR, noon()), None, "the clock jumped ahead, or we slept");
-    }
-}
+mod tests;

@@ -1,10 +1,15 @@
 //! A connection that istiod has answered.
 
-use std::{fmt, net::SocketAddr};
+use std::{fmt, net::SocketAddr, sync::Arc};
 
 use tonic::{
     metadata::{AsciiMetadataValue, MetadataMap},
     transport::Channel,
+};
+
+use crate::{
+    istiod::Way,
+    presentation::{Mark, Marks, Offer},
 };
 
 /// What was shown to istiod on a connection.
@@ -44,6 +49,9 @@ impl fmt::Display for Shown {
 
 /// One connection to istiod. It ends when the last clone of its channel and the last stream on it
 /// are gone; once lost, it does not come back.
+///
+/// Whoever calls on it says how that went, [`accepted`](Self::accepted) or
+/// [`refused`](Self::refused): that decides what the next connection shows.
 #[derive(Clone, Debug)]
 pub struct Connection {
     /// Carries the calls.
@@ -54,6 +62,18 @@ pub struct Connection {
     pub shown: Shown,
     pub(crate) headers: MetadataMap,
     pub(crate) authorization: Option<AsciiMetadataValue>,
+    pub(crate) presented: Arc<Presented>,
+}
+
+/// What was shown, what else there was to show, and to whom it is told how it went.
+#[derive(Debug)]
+pub(crate) struct Presented {
+    pub(crate) way: Arc<Way>,
+    pub(crate) what: String,
+    pub(crate) marks: Marks,
+    pub(crate) offer: Offer,
+    /// Certificates that were shown before, on connections that broke.
+    pub(crate) suspects: Vec<Mark>,
 }
 
 impl Connection {
@@ -65,5 +85,22 @@ impl Connection {
             request.metadata_mut().insert("authorization", authorization.clone());
         }
         request
+    }
+
+    /// What istiod may know us by, in words: which certificate, which token.
+    pub fn what(&self) -> String {
+        self.presented.what.clone()
+    }
+
+    /// istiod has answered a call: it believes what was shown.
+    pub fn accepted(&self) {
+        self.presented.way.accepted(&self.presented);
+    }
+
+    /// istiod has answered a call with UNAUTHENTICATED. True: there is something else to show,
+    /// connect again at once. False: nothing is left, connect again after a pause, and all of it
+    /// will be tried once more.
+    pub fn refused(&self) -> bool {
+        self.presented.way.refused(&self.presented)
     }
 }

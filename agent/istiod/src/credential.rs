@@ -1,135 +1,265 @@
-//! What is shown to istiod besides a certificate: the token, and the headers it wants.
+//! What this machine can show to istiod: certificates and tokens, each looked at when it is shown.
+//!
+//! - The certificate is the machine's own while it is valid, else a provisioned pair.
+//! - Files are read at each dial. What has to be asked for is kept in memory for most of its life
+//!   and is never on disk.
+//! - A source that fails is said now and then and passed over: another may do.
+
+mod fetched;
+mod gce;
+mod outlook;
+mod provisioned;
+mod purse;
+mod token_source;
+mod unusable;
 
 use std::{
-    io,
-    path::{Path, PathBuf},
-    time::Duration,
+    collections::BTreeSet,
+    future::pending,
+    hash::{BuildHasher as _, RandomState},
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
 };
 
-use hawser_rt::{Chain, Throttle};
-use tokio::io::AsyncReadExt;
-use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue, MetadataMap};
+use hawser_pki::Identity;
+use hawser_rt::{Chain, Clock, Throttle, files::Watch};
+use parking_lot::Mutex;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use tokio::sync::watch;
 use tracing::warn;
-use zeroize::Zeroizing;
 
-use crate::Error;
+use self::fetched::Fetched;
+pub(crate) use self::purse::Purse;
+pub use self::{
+    gce::{Answer, answered},
+    outlook::Prospect,
+    token_source::{TokenSource, printed},
+    unusable::Unusable,
+};
+use crate::presentation::Mark;
 
-/// Why a token file gives no token.
-#[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "the message is the documentation")]
-pub enum UnreadableToken {
-    #[error("read token {}", path.display())]
-    Read { path: PathBuf, source: io::Error },
-    #[error("token {} holds characters that no token has; expected one line of text", path.display())]
-    NotText { path: PathBuf },
+/// What may be shown besides the machine's own certificate.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// A directory with `key.pem` and `cert-chain.pem`, shown while there is no own certificate.
+    pub provisioned: Option<PathBuf>,
+    /// Where tokens come from, best first.
+    pub tokens: Vec<TokenSource>,
 }
 
-/// Reads a token file, without the white space around it. A missing or empty file is no error:
-/// a machine that has a certificate needs no token.
-pub async fn read_token(path: &Path) -> Result<Option<Zeroizing<String>>, UnreadableToken> {
-    let text = match read_text(path, LARGEST_TOKEN).await {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(UnreadableToken::Read { path: path.to_owned(), source }),
-    };
-    let token = text.trim();
-    if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(UnreadableToken::NotText { path: path.to_owned() });
-    }
-    Ok((!token.is_empty()).then(|| Zeroizing::new(token.to_owned())))
+/// Something that istiod has believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Used {
+    /// What it was.
+    pub what: String,
+    /// When it was believed last.
+    pub at: SystemTime,
 }
 
-/// Reads a small text file; anything that is not a regular file or larger than `limit` is refused.
-pub(crate) async fn read_text(path: &Path, limit: u64) -> io::Result<Zeroizing<String>> {
-    if !tokio::fs::metadata(path).await?.is_file() {
-        return Err(io::Error::other("not a regular file"));
-    }
-    let file = tokio::fs::File::open(path).await?;
-    // Room for all of it from the start: growing would leave copies that are never wiped.
-    let capacity = usize::try_from(file.metadata().await?.len().min(limit)).unwrap_or_default();
-    let mut bytes = Zeroizing::new(Vec::with_capacity(capacity + 1));
-    file.take(limit + 1).read_to_end(&mut bytes).await?;
-    if bytes.len() as u64 > limit {
-        return Err(io::Error::other(format!("larger than {limit} bytes")));
-    }
-    let text = str::from_utf8(&bytes).map_err(io::Error::other)?;
-    Ok(Zeroizing::new(text.to_owned()))
+/// All that istiod may be shown. One for the process; clones share everything but what they have
+/// heard of changes.
+#[derive(Debug)]
+pub struct Credentials {
+    stock: Arc<Stock>,
+    /// The number of the last change that was told.
+    heard: AtomicU64,
 }
 
-/// The configured headers as metadata; gRPC knows lower-case names only.
-pub(crate) fn headers(given: &[(String, String)]) -> Result<MetadataMap, Error> {
-    let mut headers = MetadataMap::new();
-    for (name, value) in given {
-        let wrong = || Error::Header { name: name.clone() };
-        let key: AsciiMetadataKey = name.to_ascii_lowercase().parse().ok().ok_or_else(wrong)?;
-        let value: AsciiMetadataValue = value.parse().ok().ok_or_else(wrong)?;
-        headers.append(key, value);
-    }
-    Ok(headers)
+#[derive(Debug)]
+pub(crate) struct Stock {
+    options: Options,
+    identity: watch::Receiver<Option<Arc<Identity>>>,
+    clock: Clock,
+    provider: Arc<CryptoProvider>,
+    /// One for each source of tokens; those of files stay empty.
+    fetched: Vec<Fetched>,
+    /// One for each source of tokens, then the pair's.
+    said: Vec<Throttle>,
+    marks: RandomState,
+    last: Mutex<Option<Used>>,
+    /// Where certificates are not heeded.
+    unheeded: Mutex<BTreeSet<String>>,
+    watch: tokio::sync::Mutex<Option<Watch>>,
+    changes: watch::Sender<u64>,
 }
 
-/// The `authorization` value of the token in `path`, or none; a file that cannot be used is said
-/// now and then, because the certificate may do without it.
-pub(crate) async fn bearer(path: Option<&Path>) -> Option<AsciiMetadataValue> {
-    static SAID: Throttle = Throttle::new(Duration::from_secs(600));
-    let token = match read_token(path?).await {
-        Ok(token) => token?,
-        Err(error) => {
-            if SAID.allow().is_some() {
-                warn!(error = %Chain(&error), "token not usable, going without");
+impl Credentials {
+    /// Nothing is read, asked or run yet; files are watched from now on.
+    pub fn new(
+        options: Options,
+        identity: watch::Receiver<Option<Arc<Identity>>>,
+        clock: Clock,
+    ) -> Self {
+        let files = options.tokens.iter().filter_map(TokenSource::file).map(Into::into);
+        let pair = options.provisioned.iter().flat_map(|directory| provisioned::files(directory));
+        let files: Vec<PathBuf> = files.chain(pair).collect();
+        let sources = options.tokens.len();
+        let stock = Stock {
+            watch: tokio::sync::Mutex::new((!files.is_empty()).then(|| Watch::new(files))),
+            fetched: std::iter::repeat_with(Fetched::default).take(sources).collect(),
+            said: std::iter::repeat_with(|| Throttle::new(SELDOM)).take(sources + 1).collect(),
+            options,
+            identity,
+            clock,
+            provider: Arc::new(aws_lc_rs::default_provider()),
+            marks: RandomState::new(),
+            last: Mutex::default(),
+            unheeded: Mutex::default(),
+            changes: watch::channel(0).0,
+        };
+        Self { stock: Arc::new(stock), heard: AtomicU64::new(0) }
+    }
+
+    /// Nothing to show: enough to see whether istiod is there.
+    pub fn none() -> Self {
+        Self::new(Options::default(), watch::channel(None).1, Clock::default())
+    }
+
+    /// What there is to show, in the order in which it would be shown. Reads files; asks nobody
+    /// and runs nothing.
+    pub async fn outlook(&self) -> Vec<Prospect> {
+        self.stock.outlook().await
+    }
+
+    /// Returns when a token file, a systemd credential or the provisioned pair has changed since
+    /// this last returned, here or on the value this was cloned from. Cancel safe.
+    pub async fn changed(&self) {
+        let mut changes = self.stock.changes.subscribe();
+        let heard = self.heard.load(Ordering::Relaxed);
+        loop {
+            let change = *changes.borrow_and_update();
+            if change > heard {
+                self.heard.fetch_max(change, Ordering::Relaxed);
+                return;
             }
-            return None;
+            // Cancel safe: whoever has the watch counts the change in the same breath.
+            tokio::select! {
+                _ = changes.changed() => {}
+                () = self.stock.observe() => {}
+            }
         }
-    };
-    let text = Zeroizing::new(format!("Bearer {}", token.as_str()));
-    let mut value: AsciiMetadataValue = text.parse().ok()?;
-    value.set_sensitive(true);
-    Some(value)
+    }
+
+    /// The last that istiod has believed.
+    pub fn last(&self) -> Option<Used> {
+        self.stock.last.lock().clone()
+    }
+
+    pub(crate) fn stock(&self) -> &Stock {
+        &self.stock
+    }
 }
 
-const LARGEST_TOKEN: u64 = 64 << 10;
+impl Clone for Credentials {
+    fn clone(&self) -> Self {
+        let heard = AtomicU64::new(self.heard.load(Ordering::Relaxed));
+        Self { stock: Arc::clone(&self.stock), heard }
+    }
+}
+
+impl Stock {
+    /// Waits for a change, unless another does so already; then for that one to give up.
+    async fn observe(&self) {
+        let mut watch = self.watch.lock().await;
+        match watch.as_mut() {
+            Some(watch) => watch.changed().await,
+            None => pending().await,
+        }
+        self.changes.send_modify(|changes| *changes += 1);
+    }
+
+    pub(crate) fn used(&self, what: &str) {
+        *self.last.lock() = Some(Used { what: what.to_owned(), at: self.clock.now() });
+    }
+
+    /// istiod at `endpoint` heeds no certificates, or does so after all.
+    pub(crate) fn heeded(&self, endpoint: &str, heeded: bool) {
+        let mut unheeded = self.unheeded.lock();
+        if heeded {
+            unheeded.remove(endpoint);
+        } else {
+            unheeded.insert(endpoint.to_owned());
+        }
+    }
+
+    /// The token of a source was refused: if it was asked for, another may be had.
+    pub(crate) fn token_refused(&self, source: usize) {
+        if let Some(fetched) = self.fetched.get(source) {
+            fetched.forget();
+        }
+    }
+
+    async fn outlook(&self) -> Vec<Prospect> {
+        let now = self.clock.now();
+        let mut prospects = Vec::new();
+        let own = self.identity.borrow().clone();
+        if let Some(own) = &own {
+            prospects.push(Prospect::certificate(OWN.to_owned(), &own.chain, now));
+        }
+        if let Some(directory) = &self.options.provisioned {
+            let what = purse::provisioned(directory);
+            match provisioned::read(directory, &self.provider).await {
+                Ok(Some(pair)) => prospects.push(Prospect::certificate(what, &pair.chain, now)),
+                Ok(None) => {}
+                Err(error) => prospects.push(Prospect::absent(what, Chain(&error).to_string())),
+            }
+        }
+        self.note_unheeded(&mut prospects);
+        for (source, fetched) in self.options.tokens.iter().zip(&self.fetched) {
+            prospects.push(prospect(source, fetched, now).await);
+        }
+        prospects
+    }
+
+    fn note_unheeded(&self, certificates: &mut [Prospect]) {
+        let unheeded = self.unheeded.lock();
+        if unheeded.is_empty() {
+            return;
+        }
+        let by: Vec<&str> = unheeded.iter().map(String::as_str).collect();
+        let note = format!("ignored by {}, {WANTS_A_TOKEN}", by.join(", "));
+        for certificate in certificates.iter_mut().filter(|certificate| certificate.usable) {
+            certificate.note = Some(note.clone());
+        }
+    }
+
+    /// Says why a credential is passed over, now and then.
+    fn pass_over(&self, place: usize, what: &str, error: &Unusable) {
+        if self.said.get(place).and_then(Throttle::allow).is_some() {
+            warn!(credential = what, error = %Chain(error), "credential not usable, going without");
+        }
+    }
+
+    fn mark(&self, bytes: &[u8]) -> Mark {
+        Mark(self.marks.hash_one(bytes))
+    }
+}
+
+async fn prospect(source: &TokenSource, fetched: &Fetched, now: SystemTime) -> Prospect {
+    let what = source.to_string();
+    if source.file().is_none() {
+        return match (fetched.kept(now), fetched.failure()) {
+            (Some(token), _) => Prospect::token(source, &token, now),
+            (None, Some(failure)) => Prospect::absent(what, failure),
+            (None, None) => Prospect::unasked(what),
+        };
+    }
+    match source.obtain().await {
+        Ok(Some(token)) => Prospect::token(source, &token, now),
+        Ok(None) => Prospect::absent(what, format!("not there; {}", source.remedy())),
+        Err(error) => Prospect::absent(what, Chain(&error).to_string()),
+    }
+}
+
+/// What to do where certificates are not heeded.
+pub(crate) const WANTS_A_TOKEN: &str =
+    "a token has to be kept fresh: istiod.token_command or a refreshed token file";
+const OWN: &str = "own certificate";
+const SELDOM: Duration = Duration::from_secs(600);
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_token_is_trimmed_and_a_missing_or_empty_one_is_none() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("istio-token");
-        assert!(read_token(&path).await.unwrap().is_none());
-
-        for (written, expected) in [(" a.b.c\n", Some("a.b.c")), ("", None), (" \n\n", None)] {
-            hawser_state::write_file(&path, 0o600, written.as_bytes()).unwrap();
-            let token = read_token(&path).await.unwrap();
-            assert_eq!(token.as_deref().map(String::as_str), expected, "{written:?}");
-        }
-    }
-
-    #[tokio::test]
-    async fn what_cannot_be_a_token_is_refused_with_its_path() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("istio-token");
-        let refused = async |body: &[u8]| {
-            hawser_state::write_file(&path, 0o600, body).unwrap();
-            Chain(&read_token(&path).await.unwrap_err()).to_string()
-        };
-
-        assert!(refused(b"two\nlines").await.contains("istio-token holds characters"));
-        assert!(refused(&[0xff, 0xfe]).await.contains("utf-8"));
-        assert!(refused(&[b'a'; 65 << 10]).await.ends_with("larger than 65536 bytes"));
-        let folder = read_token(folder.path()).await.unwrap_err();
-        assert!(Chain(&folder).to_string().ends_with("not a regular file"));
-    }
-
-    #[test]
-    fn header_names_are_lowered_and_bad_ones_refused() {
-        let given = [("ClusterID".to_owned(), "Kubernetes".to_owned())];
-        assert_eq!(headers(&given).unwrap().get("clusterid").unwrap(), "Kubernetes");
-
-        for (name, value) in [("a b", "x"), ("", "x"), ("data-bin", "x"), ("ok", "a\nb")] {
-            let error = headers(&[(name.to_owned(), value.to_owned())]).unwrap_err();
-            assert!(error.to_string().contains(&format!("{name:?}")), "{error}");
-        }
-    }
-}
+mod tests;

@@ -3,125 +3,50 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr},
-    path::PathBuf,
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
-use hawser_pki::Identity;
-use hawser_rt::{Chain, Throttle};
+use hawser_rt::Chain;
 use hyper_util::rt::TokioIo;
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls_pki_types::ServerName;
+use rustls::sign::CertifiedKey;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpStream, lookup_host},
-    sync::watch,
     time::timeout,
 };
 use tokio_rustls::TlsConnector;
-use tonic::{
-    metadata::{AsciiMetadataValue, MetadataMap},
-    transport::{Channel, Uri},
-};
-use tracing::{debug, warn};
+use tonic::transport::{Channel, Uri};
+use tracing::debug;
 
 use crate::{
-    Connection, Endpoint, Error, Hosts, Roots, Shown, credential,
+    Endpoint, Error, Options, Shown,
     error::Attempts,
     heard::Heard,
+    istiod::Way,
+    roots::Believed,
     tls::{self, Handshake},
 };
 
-/// Where istiod is and how we come to trust each other.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Where it listens.
-    pub endpoint: Endpoint,
-    /// What its certificate must chain to.
-    pub roots: Roots,
-    /// Addresses known without DNS.
-    pub hosts: Hosts,
-    /// The token file, read at each dial; it may be missing.
-    pub token: Option<PathBuf>,
-    /// Headers of every call, as `clusterid`. Names are lowered.
-    pub headers: Vec<(String, String)>,
-    /// For each step of each address: resolve, connect, handshake, first answer.
-    pub connect_timeout: Duration,
-}
-
-/// The way to istiod. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Istiod(Arc<Way>);
-
-#[derive(Debug)]
-struct Way {
-    options: Options,
-    headers: MetadataMap,
-    server_name: ServerName<'static>,
-    provider: Arc<CryptoProvider>,
-    identity: watch::Receiver<Option<Arc<Identity>>>,
-    fell_back: Throttle,
-}
-
-impl Istiod {
-    /// Checks the options; nothing is dialled yet. The identity is looked at on each dial.
-    pub fn new(
-        options: Options,
-        identity: watch::Receiver<Option<Arc<Identity>>>,
-    ) -> Result<Self, Error> {
-        let headers = credential::headers(&options.headers)?;
-        let name = options.endpoint.verified_name();
-        let server_name = ServerName::try_from(name.to_owned())
-            .ok()
-            .ok_or_else(|| Error::ServerName { name: name.to_owned() })?;
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let fell_back = Throttle::new(Duration::from_secs(600));
-        Ok(Self(Arc::new(Way { options, headers, server_name, provider, identity, fell_back })))
-    }
-
-    /// The configured address, `host:port`.
-    pub fn address(&self) -> String {
-        self.0.options.endpoint.to_string()
-    }
-
-    /// Dials until istiod has answered. Every address of the name is tried in turn.
-    ///
-    /// A client certificate that istiod refuses is left out at once if there is a token: the
-    /// token may obtain a better one.
-    pub async fn connect(&self) -> Result<Connection, Error> {
-        let way = &self.0;
-        let token = credential::bearer(way.options.token.as_deref()).await;
-        let identity = way.identity.borrow().clone();
-        let identity = identity.filter(|identity| identity.valid_at(SystemTime::now()));
-        match way.dial(identity.as_deref(), token.clone()).await {
-            Err(error) if error.is_rejected_certificate() && token.is_some() => {
-                if way.fell_back.allow().is_some() {
-                    warn!(error = %Chain(&error), "certificate rejected, going on with the token");
-                }
-                way.dial(None, token).await
-            }
-            outcome => outcome,
-        }
-    }
-}
-
 impl Way {
-    async fn dial(
+    /// Dials the addresses one after the other until one has answered. Without roots there is no
+    /// TLS.
+    pub(crate) async fn dial(
         &self,
-        identity: Option<&Identity>,
-        token: Option<AsciiMetadataValue>,
-    ) -> Result<Connection, Error> {
-        let Options { endpoint, roots, connect_timeout, .. } = &self.options;
-        let identity = identity.filter(|_| endpoint.tls);
-        let shown = Shown::of(identity.is_some(), token.is_some());
-        let tls = match endpoint.tls {
-            true => {
-                let config = tls::config(self.provider.clone(), roots.load().await?, identity)?;
+        shown: Shown,
+        roots: Option<&Believed>,
+        key: Option<Arc<CertifiedKey>>,
+    ) -> Result<(Channel, SocketAddr), Error> {
+        let Options { endpoint, connect_timeout, .. } = &self.options;
+        let tls = match roots {
+            Some(roots) => {
+                let config =
+                    tls::config(Arc::clone(&self.provider), roots, self.clock.clone(), key)?;
                 Some(TlsConnector::from(Arc::new(config)))
             }
-            false => None,
+            None => None,
         };
+        let believed = roots.map_or_else(String::new, ToString::to_string);
 
         let mut unreachable = Vec::new();
         let mut broken = None;
@@ -133,13 +58,9 @@ impl Way {
                     continue;
                 }
             };
-            let handshake = Handshake { endpoint, peer, roots, shown };
+            let handshake = Handshake { endpoint, peer, roots: &believed, shown };
             match self.speak(stream, tls.as_ref(), &handshake).await {
-                Ok(channel) => {
-                    debug!(%endpoint, %peer, %shown, "connected to istiod");
-                    let headers = self.headers.clone();
-                    return Ok(Connection { channel, peer, shown, headers, authorization: token });
-                }
+                Ok(channel) => return Ok((channel, peer)),
                 // The first address that spoke says more than a later one that does not.
                 Err(error) => broken = broken.or(Some(error)),
             }
@@ -206,17 +127,24 @@ impl Way {
             std::future::ready(stream.take().ok_or_else(lost))
         });
         let broken = |source| handshake.broken(source);
+        let lost = |source| match self.options.endpoint.tls {
+            true => handshake.failed(source),
+            false => handshake.broken(source),
+        };
         let endpoint = self.http2_settings().map_err(|error| broken(io::Error::other(error)))?;
-        let channel = endpoint
-            .connect_with_connector(once)
-            .await
-            .map_err(|error| broken(io::Error::other(error)))?;
-        match timeout(limit, heard).await {
-            Ok(Ok(Ok(()))) => Ok(channel),
-            Ok(Ok(Err(source))) if self.options.endpoint.tls => Err(handshake.failed(source)),
-            Ok(Ok(Err(source))) => Err(broken(source)),
-            Ok(Err(_)) => Err(broken(io::ErrorKind::ConnectionAborted.into())),
-            Err(_) => Err(handshake.silent(limit)),
+        let connected = timeout(limit, endpoint.connect_with_connector(once)).await;
+        let unheard = match timeout(limit, heard).await {
+            Ok(Ok(Ok(()))) => None,
+            Ok(Ok(Err(source))) => Some(lost(source)),
+            Ok(Err(_)) => Some(lost(io::ErrorKind::ConnectionAborted.into())),
+            Err(_) => Some(handshake.silent(limit)),
+        };
+        // What the stream has met says more than what HTTP/2 makes of it.
+        match (connected, unheard) {
+            (Err(_elapsed), _) => Err(handshake.silent(limit)),
+            (_, Some(error)) => Err(error),
+            (Ok(Err(error)), None) => Err(broken(io::Error::other(error))),
+            (Ok(Ok(channel)), None) => Ok(channel),
         }
     }
 

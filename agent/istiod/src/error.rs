@@ -2,6 +2,7 @@
 
 use std::{fmt, io, net::SocketAddr, path::PathBuf, time::Duration};
 
+use hawser_rt::Chain;
 use rustls::AlertDescription;
 
 use crate::Shown;
@@ -32,8 +33,11 @@ pub enum Error {
         "the system's trust store holds no certificate; install ca-certificates or name a root file"
     )]
     NoSystemRoots,
-    #[error("the client certificate cannot be used")]
-    ClientCertificate { source: rustls::Error },
+    #[error(
+        "all roots that istiod is checked against have expired ({roots}); \
+         copy the mesh's present root-cert.pem there, or check this machine's clock"
+    )]
+    RootsExpired { roots: String },
     #[error(
         "cannot resolve {host}; add its address to the hosts file of the bundle \
          (the east-west gateway's), or check this machine's DNS"
@@ -57,8 +61,21 @@ pub enum Error {
          check this machine's clock"
     )]
     NotValidNow { endpoint: String, peer: SocketAddr, source: rustls::Error },
-    #[error("{endpoint} ({peer}) rejects what we show ({shown}; alert {alert:?}); {}", remedy(*shown))]
+    #[error(
+        "{endpoint} ({peer}) rejects what we show ({shown}; alert {alert:?}); {}",
+        remedy(*shown, *alert)
+    )]
     Rejected { endpoint: String, peer: SocketAddr, shown: Shown, alert: AlertDescription },
+    #[error("{first}; tried as well: {}", tried.join("; "))]
+    AllRejected { first: Box<Self>, tried: Vec<String> },
+    #[error(
+        "{endpoint} has refused all there is to show ({}); \
+         its log says why; write a fresh token with `istioctl x workload entry configure`",
+        refused.join(", ")
+    )]
+    NothingLeft { endpoint: String, refused: Vec<String> },
+    #[error("{endpoint} ({peer}) hung up without a word; {}", suspicion(*shown))]
+    HungUp { endpoint: String, peer: SocketAddr, shown: Shown, source: io::Error },
     #[error("TLS with {endpoint} ({peer}) failed")]
     Tls { endpoint: String, peer: SocketAddr, source: io::Error },
     #[error("{endpoint} ({peer}) took the connection and sent nothing for {} s", after.as_secs())]
@@ -67,10 +84,44 @@ pub enum Error {
     Http2 { endpoint: String, peer: SocketAddr, source: io::Error },
 }
 
+/// What a failed dial says of the certificate that was shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// The far end rejects it.
+    Rejected,
+    /// The far end hung up before its first word: that is how a rejection may look, and a far end
+    /// that goes down.
+    CutOff,
+}
+
 impl Error {
-    /// Whether the far end refused our client certificate itself.
-    pub(crate) fn is_rejected_certificate(&self) -> bool {
-        matches!(self, Self::Rejected { shown: Shown::Certificate | Shown::Both, .. })
+    /// What this says of a certificate, if it says anything.
+    pub(crate) fn verdict(&self) -> Option<Verdict> {
+        match self {
+            Self::Rejected { shown: Shown::Certificate | Shown::Both, .. } => {
+                Some(Verdict::Rejected)
+            }
+            Self::HungUp { .. } => Some(Verdict::CutOff),
+            _ => None,
+        }
+    }
+
+    /// The error without its remedy, where it is one of several.
+    pub(crate) fn brief(&self) -> String {
+        match self {
+            Self::Rejected { alert, .. } => format!("alert {alert:?}"),
+            error => Chain(error).to_string(),
+        }
+    }
+
+    /// A rejection, with what was tried besides.
+    pub(crate) fn with_tried(self, tried: Vec<String>) -> Self {
+        match self {
+            Self::Rejected { .. } if !tried.is_empty() => {
+                Self::AllRejected { first: Box::new(self), tried }
+            }
+            error => error,
+        }
     }
 }
 
@@ -95,12 +146,23 @@ impl fmt::Display for Attempts {
     }
 }
 
-fn remedy(shown: Shown) -> &'static str {
+fn suspicion(shown: Shown) -> &'static str {
     match shown {
-        Shown::Certificate | Shown::Both => {
+        Shown::Certificate | Shown::Both => "it may be going down, or reject our certificate",
+        Shown::Token | Shown::Nothing => "it may be going down",
+    }
+}
+
+fn remedy(shown: Shown, alert: AlertDescription) -> &'static str {
+    match (shown, alert) {
+        (Shown::Token | Shown::Nothing, _) => "it demands a client certificate",
+        (_, AlertDescription::CertificateExpired) => {
+            "by its clock the certificate is not valid: check this machine's clock, and write a \
+             fresh token, with it a new certificate is obtained"
+        }
+        _ => {
             "the mesh may have another root or trust domain by now: \
              write a fresh token, with it a new certificate is obtained"
         }
-        Shown::Token | Shown::Nothing => "it demands a client certificate",
     }
 }

@@ -3,29 +3,36 @@
 //! Every flow that talks to istiod dials here, so that all of them trust the same roots, show the
 //! same credentials and fail with the same words. What always holds:
 //!
-//! - Roots, token and client certificate are read at each dial: a file that was replaced, or an
+//! - Roots, tokens and certificates are looked at on each dial: a file that was replaced, or an
 //!   identity that was renewed, is used by the next connection without a restart.
-//! - Only the given roots are trusted; there is no fallback to others.
+//! - What istiod refuses is followed by what else there is, both ways: tokens for certificates,
+//!   certificates for tokens (`presentation.rs`). No refusal is remembered for long.
+//! - Only the given roots are trusted, and if that is wanted those that came with certificates;
+//!   there is no fallback to others.
 //! - A [`Connection`] is one TCP connection that has answered. When it is lost its channel fails
 //!   for good, and whoever holds it dials again at its own pace.
 
 mod connection;
-mod credential;
+pub mod credential;
 mod dial;
 mod endpoint;
 mod error;
+mod file;
+mod headers;
 mod heard;
 mod hosts;
+mod istiod;
+mod presentation;
 mod roots;
 mod tls;
 pub mod token;
 
 pub use connection::{Connection, Shown};
-pub use credential::{UnreadableToken, read_token};
-pub use dial::{Istiod, Options};
+pub use credential::{Credentials, Prospect, Used};
 pub use endpoint::{Endpoint, NotAnEndpoint};
 pub use error::{Attempts, Error};
 pub use hosts::Hosts;
+pub use istiod::{Istiod, Options};
 pub use roots::Roots;
 
 #[cfg(test)]

@@ -3,42 +3,90 @@
 use std::{
     fmt,
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use hawser_pki::Bundle;
-use hawser_rt::Throttle;
+use hawser_rt::{Chain, Throttle};
 use rustls::RootCertStore;
-use rustls_pki_types::CertificateDer;
 use tracing::{debug, warn};
-use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 
-use crate::Error;
+use crate::{Error, file::read_text};
 
 /// Where the roots come from. They are read again at each dial.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Roots {
-    /// A PEM file; nothing else is trusted.
+    /// A PEM file.
     File(PathBuf),
     /// The trust store of the operating system.
     System,
 }
 
+/// The roots of one dial.
+#[derive(Clone, Debug)]
+pub(crate) struct Believed {
+    store: Arc<RootCertStore>,
+    from: String,
+}
+
+impl Believed {
+    pub(crate) fn store(&self) -> Arc<RootCertStore> {
+        Arc::clone(&self.store)
+    }
+}
+
+impl fmt::Display for Believed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.from)
+    }
+}
+
 impl Roots {
-    /// Reads what is there now; blocks that are no certificate are skipped.
-    pub(crate) async fn load(&self) -> Result<RootCertStore, Error> {
-        let ders = match self {
-            Self::File(path) => read(path).await?,
+    /// Reads what is there now, and adds what was learned. With learned roots a file that is
+    /// missing or damaged is no error. Roots that have expired are left out: a trust anchor's own
+    /// dates are not part of path validation, so one would be believed here while every Go
+    /// program of the mesh refuses it.
+    pub(crate) async fn load(
+        &self,
+        learned: Option<&Bundle>,
+        now: SystemTime,
+    ) -> Result<Believed, Error> {
+        let mut store = RootCertStore::empty();
+        let mut expired = 0;
+        let mut add = |bundle: &Bundle| {
+            let good = bundle.unexpired_at(now);
+            let ders = good.as_ref().map_or(&[][..], Bundle::ders);
+            expired += bundle.len() - ders.len();
+            store.add_parsable_certificates(ders.iter().cloned());
+        };
+        let mut from = vec![self.to_string()];
+        if let Some(learned) = learned {
+            add(learned);
+            from.push("the roots that came with certificates".to_owned());
+        }
+        match self {
+            Self::File(path) => match read(path).await {
+                Ok(bundle) => add(&bundle),
+                Err(error) if learned.is_none() => return Err(error),
+                Err(error) => pass_over(&error),
+            },
             Self::System => {
                 let found = tokio::task::spawn_blocking(rustls_native_certs::load_native_certs);
-                found.await.map(|found| found.certs).unwrap_or_default()
+                let found = found.await.map(|found| found.certs).unwrap_or_default();
+                store.add_parsable_certificates(found);
             }
-        };
-        let mut store = RootCertStore::empty();
-        let (added, skipped) = store.add_parsable_certificates(ders);
-        debug!(roots = %self, added, skipped, "trust roots read");
-        // A file without one has been refused already, by its name.
-        if added == 0 { Err(Error::NoSystemRoots) } else { Ok(store) }
+        }
+        debug!(roots = %self, believed = store.len(), expired, "trust roots read");
+        let from = from.join(" or ");
+        match (store.is_empty(), expired) {
+            // A file without one has been refused already, by its name.
+            (true, 0) => return Err(Error::NoSystemRoots),
+            (true, _) => return Err(Error::RootsExpired { roots: from }),
+            (false, 0) => {}
+            (false, _) => tell_expired(&from, expired),
+        }
+        Ok(Believed { store: Arc::new(store), from })
     }
 }
 
@@ -51,51 +99,33 @@ impl fmt::Display for Roots {
     }
 }
 
-async fn read(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+async fn read(path: &Path) -> Result<Bundle, Error> {
     let failed = |source| Error::ReadRoots { path: path.to_owned(), source };
-    let pem = crate::credential::read_text(path, LARGEST_FILE).await.map_err(failed)?;
+    let pem = read_text(path, LARGEST_FILE).await.map_err(failed)?;
     let empty = |source| Error::NoRoots { path: path.to_owned(), source: Box::new(source) };
-    let bundle = Bundle::from_pem(&pem).map_err(empty)?;
-    warn_of_expiry(path, bundle.ders());
-    Ok(bundle.ders().to_vec())
+    Bundle::from_pem(&pem).map_err(empty)
 }
 
-/// A trust anchor's own dates are not part of path validation, so an expired root would go
-/// unnoticed here while every Go program of the mesh refuses it.
-fn warn_of_expiry(path: &Path, ders: &[CertificateDer<'static>]) {
-    static SAID: Throttle = Throttle::new(Duration::from_secs(3600));
-    let expired = ders.iter().filter(|der| has_expired(der, SystemTime::now())).count();
-    if expired > 0 && SAID.allow().is_some() {
-        let (path, of) = (path.display(), ders.len());
-        warn!(%path, expired, of, "trust root has expired, the mesh will refuse it");
+fn pass_over(error: &Error) {
+    static SAID: Throttle = Throttle::new(SELDOM);
+    let missing = matches!(
+        error,
+        Error::ReadRoots { source, .. } if source.kind() == std::io::ErrorKind::NotFound
+    );
+    if !missing && SAID.allow().is_some() {
+        warn!(error = %Chain(error), "root file not usable, istiod is believed by learned roots");
     }
 }
 
-fn has_expired(der: &[u8], now: SystemTime) -> bool {
-    let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-    X509Certificate::from_der(der)
-        .map(|(_, certificate)| certificate.validity().not_after.timestamp())
-        .is_ok_and(|not_after| i64::try_from(now).is_ok_and(|now| not_after < now))
+fn tell_expired(roots: &str, expired: usize) {
+    static SAID: Throttle = Throttle::new(SELDOM);
+    if SAID.allow().is_some() {
+        warn!(roots, expired, "trust root has expired and is left out");
+    }
 }
 
 const LARGEST_FILE: u64 = 4 << 20;
+const SELDOM: Duration = Duration::from_secs(3600);
 
 #[cfg(test)]
-mod tests {
-    use rcgen::{CertificateParams, KeyPair, date_time_ymd};
-
-    use super::*;
-
-    #[test]
-    fn a_root_is_expired_from_the_second_after_its_last() {
-        let mut params = CertificateParams::default();
-        params.not_before = date_time_ymd(2020, 1, 1);
-        params.not_after = date_time_ymd(2030, 1, 1);
-        let root = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
-        let last = SystemTime::UNIX_EPOCH + Duration::from_secs(1_893_456_000);
-
-        assert!(!has_expired(root.der(), last));
-        assert!(has_expired(root.der(), last + Duration::from_secs(1)));
-        assert!(!has_expired(b"no certificate", last));
-    }
-}
+mod tests;

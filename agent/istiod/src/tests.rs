@@ -1,14 +1,25 @@
 //! Dials against servers on real sockets.
 
-mod mesh;
+mod fallback;
+pub(crate) mod mesh;
+mod trust;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
-use hawser_rt::Chain;
+use hawser_pki::Identity;
+use hawser_rt::{Chain, Clock};
 use tokio::sync::watch;
 
 use self::mesh::{Answer, Asks, Mesh, Server};
-use crate::{Connection, Endpoint, Error, Hosts, Istiod, Options, Roots, Shown};
+use crate::{
+    Connection, Credentials, Endpoint, Error, Hosts, Istiod, Options, Roots, Shown,
+    credential::{self, TokenSource},
+};
 
 const NAME: &str = "istiod.istio-system.svc";
 
@@ -24,9 +35,18 @@ impl Setup {
         setup
     }
 
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
     fn write(&self, name: &str, body: &str) {
-        let path = self.folder.path().join(name);
-        hawser_state::write_file(&path, 0o600, body.as_bytes()).unwrap();
+        hawser_state::write_file(&self.path(name), 0o600, body.as_bytes()).unwrap();
+    }
+
+    /// Puts a pair into the directory of provisioned ones.
+    fn provision(&self, identity: &Identity) {
+        self.write("key.pem", identity.key.pem());
+        self.write("cert-chain.pem", identity.chain.pem());
     }
 
     /// Options that find [`NAME`] at the given addresses, all of the same port.
@@ -34,28 +54,57 @@ impl Setup {
         let known = addresses.iter().map(|address| (NAME.to_owned(), address.ip()));
         Options {
             endpoint: format!("{NAME}:{}", addresses[0].port()).parse().unwrap(),
-            roots: Roots::File(self.folder.path().join("root-cert.pem")),
+            roots: Roots::File(self.path("root-cert.pem")),
+            learned: false,
             hosts: known.collect(),
-            token: Some(self.folder.path().join("istio-token")),
             headers: vec![("ClusterID".to_owned(), "Kubernetes".to_owned())],
             connect_timeout: Duration::from_secs(5),
         }
     }
+
+    /// The token file, and no pair from elsewhere.
+    fn sources(&self) -> credential::Options {
+        let tokens = vec![TokenSource::File(self.path("istio-token"))];
+        credential::Options { provisioned: None, tokens }
+    }
+
+    /// A way to the server with the token file and an identity that may come later.
+    fn istiod(&self, server: &Server, identity: Own) -> Istiod {
+        let credentials = Credentials::new(self.sources(), identity, Clock::default());
+        way(self.options(&[server.address]), credentials)
+    }
+}
+
+type Own = watch::Receiver<Option<Arc<Identity>>>;
+
+fn nobody() -> Own {
+    watch::channel(None).1
+}
+
+/// An identity that stays.
+fn own(identity: Identity) -> Own {
+    watch::channel(Some(Arc::new(identity))).1
+}
+
+fn way(options: Options, credentials: Credentials) -> Istiod {
+    Istiod::new(options, credentials, watch::channel(None).1, Clock::default()).unwrap()
 }
 
 async fn connect(options: Options) -> Result<Connection, Error> {
-    Istiod::new(options, watch::channel(None).1).unwrap().connect().await
+    way(options, Credentials::none()).connect().await
 }
 
 async fn refusal(options: Options) -> String {
     Chain(&connect(options).await.unwrap_err()).to_string()
 }
 
+const HOUR: Duration = Duration::from_secs(3600);
+
 #[tokio::test]
 async fn headers_and_the_token_of_the_moment_go_with_each_request() {
     let setup = Setup::new();
     let server = Server::start(setup.mesh.server(NAME), Asks::Nothing, Answer::Settings).await;
-    let istiod = Istiod::new(setup.options(&[server.address]), watch::channel(None).1).unwrap();
+    let istiod = setup.istiod(&server, nobody());
 
     let bare = istiod.connect().await.unwrap();
     setup.write("istio-token", "a.b.c\n");
@@ -160,9 +209,9 @@ async fn a_valid_identity_is_shown_and_an_expired_one_is_not() {
     let asks = Asks::Client(setup.mesh.root_der());
     let server = Server::start(setup.mesh.server(NAME), asks, Answer::Settings).await;
     let (identity, seen) = watch::channel(None);
-    let istiod = Istiod::new(setup.options(&[server.address]), seen).unwrap();
+    let istiod = setup.istiod(&server, seen);
 
-    identity.send_replace(Some(Arc::new(setup.mesh.identity(Duration::from_secs(3600)))));
+    identity.send_replace(Some(Arc::new(setup.mesh.identity(HOUR))));
     assert_eq!(istiod.connect().await.unwrap().shown, Shown::Certificate);
 
     setup.write("istio-token", "a.b.c");
@@ -174,20 +223,22 @@ async fn a_valid_identity_is_shown_and_an_expired_one_is_not() {
 }
 
 #[tokio::test]
-async fn a_rejected_certificate_is_an_error_and_with_a_token_is_left_out() {
+async fn the_clock_that_was_given_judges_certificates_on_both_sides() {
     let setup = Setup::new();
-    let asks = Asks::ClientIfAny(Mesh::new().root_der());
-    let server = Server::start(setup.mesh.server(NAME), asks, Answer::Settings).await;
-    let identity = setup.mesh.identity(Duration::from_secs(3600));
-    let (_identity, seen) = watch::channel(Some(Arc::new(identity)));
-    let istiod = Istiod::new(setup.options(&[server.address]), seen).unwrap();
+    let server = Server::start(setup.mesh.server(NAME), Asks::Nothing, Answer::Settings).await;
+    let (clock, hand) = Clock::manual(SystemTime::now());
+    let identity = own(setup.mesh.identity(HOUR));
+    let credentials = Credentials::new(setup.sources(), identity, clock.clone());
+    let options = setup.options(&[server.address]);
+    let istiod = Istiod::new(options, credentials, watch::channel(None).1, clock).unwrap();
 
+    assert_eq!(istiod.connect().await.unwrap().shown, Shown::Certificate);
+    hand.advance(2 * HOUR);
+    assert_eq!(istiod.connect().await.unwrap().shown, Shown::Nothing);
+    // What the server shows is valid from 1975 on.
+    hand.set(SystemTime::UNIX_EPOCH + HOUR);
     let error = istiod.connect().await.unwrap_err();
-    assert!(matches!(error, Error::Rejected { shown: Shown::Certificate, .. }), "{error:?}");
-    assert!(error.to_string().contains("write a fresh token"), "{error}");
-
-    setup.write("istio-token", "a.b.c");
-    assert_eq!(istiod.connect().await.unwrap().shown, Shown::Token);
+    assert!(matches!(error, Error::NotValidNow { .. }), "{error:?}");
 }
 
 #[tokio::test]
@@ -201,7 +252,7 @@ async fn what_is_no_istiod_is_told_from_one_that_is_silent() {
 
     let closing = Server::start(setup.mesh.server(NAME), Asks::Nothing, Answer::Close).await;
     let error = connect(setup.options(&[closing.address])).await.unwrap_err();
-    assert!(matches!(error, Error::Tls { .. }), "{error:?}");
+    assert!(matches!(error, Error::HungUp { .. }), "{error:?}");
 
     let plain = Server::start_plain(Answer::Settings).await;
     let error = connect(setup.options(&[plain.address])).await.unwrap_err();
@@ -213,11 +264,11 @@ async fn without_tls_no_certificate_is_shown_and_the_token_is() {
     let setup = Setup::new();
     setup.write("istio-token", "a.b.c");
     let server = Server::start_plain(Answer::Settings).await;
-    let identity = Arc::new(setup.mesh.identity(Duration::from_secs(3600)));
     let mut options = setup.options(&[server.address]);
     options.endpoint = Endpoint { tls: false, ..options.endpoint };
+    let identity = own(setup.mesh.identity(HOUR));
 
-    let istiod = Istiod::new(options, watch::channel(Some(identity)).1).unwrap();
+    let istiod = way(options, Credentials::new(setup.sources(), identity, Clock::default()));
 
     assert_eq!(istiod.connect().await.unwrap().shown, Shown::Token);
 }
@@ -227,6 +278,7 @@ fn options_that_cannot_work_are_refused_before_the_first_dial() {
     let setup = Setup::new();
     let mut options = setup.options(&["127.0.0.1:1".parse().unwrap()]);
     options.endpoint.server_name = Some("not a name".to_owned());
-    let error = Istiod::new(options, watch::channel(None).1).unwrap_err();
+    let learned = watch::channel(None).1;
+    let error = Istiod::new(options, Credentials::none(), learned, Clock::default()).unwrap_err();
     assert!(error.to_string().starts_with("istiod.server_name = \"not a name\""), "{error}");
 }

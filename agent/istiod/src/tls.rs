@@ -1,30 +1,38 @@
 //! TLS with istiod: the configuration of one connection, and what its failures mean.
 
-use std::{io, net::SocketAddr, sync::Arc};
-
-use hawser_pki::Identity;
-use rustls::{
-    AlertDescription, CertificateError, ClientConfig, RootCertStore, client::Resumption,
-    crypto::CryptoProvider,
+use std::{
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
 };
 
-use crate::{Endpoint, Error, Roots, Shown};
+use hawser_rt::Clock;
+use rustls::{
+    AlertDescription, CertificateError, ClientConfig,
+    client::Resumption,
+    crypto::CryptoProvider,
+    sign::{CertifiedKey, SingleCertAndKey},
+    time_provider::TimeProvider,
+};
+use rustls_pki_types::UnixTime;
+
+use crate::{Endpoint, Error, Shown, roots::Believed};
 
 /// The configuration for one handshake. The certificate is shown whatever issuers the server
 /// hints at: istiod's hints do not cover every root it accepts.
 pub(crate) fn config(
     provider: Arc<CryptoProvider>,
-    roots: RootCertStore,
-    identity: Option<&Identity>,
+    roots: &Believed,
+    clock: Clock,
+    key: Option<Arc<CertifiedKey>>,
 ) -> Result<ClientConfig, Error> {
-    let builder = ClientConfig::builder_with_provider(provider)
+    let builder = ClientConfig::builder_with_details(provider, Arc::new(Wall(clock)))
         .with_safe_default_protocol_versions()
         .map_err(|source| Error::Provider { source })?
-        .with_root_certificates(roots);
-    let mut config = match identity {
-        Some(identity) => builder
-            .with_client_auth_cert(identity.chain.ders().to_vec(), identity.key.der())
-            .map_err(|source| Error::ClientCertificate { source })?,
+        .with_root_certificates(roots.store());
+    let mut config = match key {
+        Some(key) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(key))),
         None => builder.with_no_client_auth(),
     };
     config.alpn_protocols = vec![b"h2".to_vec()];
@@ -33,11 +41,22 @@ pub(crate) fn config(
     Ok(config)
 }
 
+/// The clock by which istiod's certificate is judged.
+#[derive(Debug)]
+struct Wall(Clock);
+
+impl TimeProvider for Wall {
+    fn current_time(&self) -> Option<UnixTime> {
+        let now: SystemTime = self.0.now();
+        now.duration_since(UNIX_EPOCH).ok().map(UnixTime::since_unix_epoch)
+    }
+}
+
 /// Where a handshake was when it failed: all that an error needs to say.
 pub(crate) struct Handshake<'a> {
     pub(crate) endpoint: &'a Endpoint,
     pub(crate) peer: SocketAddr,
-    pub(crate) roots: &'a Roots,
+    pub(crate) roots: &'a str,
     pub(crate) shown: Shown,
 }
 
@@ -51,7 +70,7 @@ impl Handshake<'_> {
                 // istiod's own roots all have the same subject: a rotated one is found by name
                 // and fails by signature.
                 CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-                    Error::UnknownIssuer { endpoint, peer, roots: self.roots.to_string() }
+                    Error::UnknownIssuer { endpoint, peer, roots: self.roots.to_owned() }
                 }
                 CertificateError::NotValidForNameContext { presented, .. } => Error::WrongName {
                     endpoint,
@@ -71,9 +90,17 @@ impl Handshake<'_> {
             Some(&rustls::Error::AlertReceived(alert)) if is_about_the_client(alert) => {
                 Error::Rejected { endpoint, peer, shown: self.shown, alert }
             }
+            _ if is_hanging_up(&source) => {
+                Error::HungUp { endpoint, peer, shown: self.shown, source }
+            }
             _ => Error::Tls { endpoint, peer, source },
         }
     }
+}
+
+fn is_hanging_up(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
 }
 
 /// rustls gives names in the form of its own types: `DnsName("istiod.example")`.

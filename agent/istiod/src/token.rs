@@ -32,7 +32,7 @@ pub enum TokenProblem {
     #[error(
         "expired {} ago; write a fresh one with `istioctl x workload entry configure` \
          (its lifetime is --tokenDuration)",
-        Ago(*ago)
+        Span(*ago)
     )]
     Expired { ago: Duration },
     #[error(
@@ -55,7 +55,8 @@ pub fn inspect(token: &str, now: SystemTime) -> Result<TokenFacts, TokenProblem>
     Ok(facts)
 }
 
-fn open(token: &str) -> Result<TokenFacts, TokenProblem> {
+/// Opens a token, whoever it is for and however old it is.
+pub fn open(token: &str) -> Result<TokenFacts, TokenProblem> {
     let wrong = |what| TokenProblem::NotJwt { what };
     let token = token.trim();
     if token.is_empty() {
@@ -136,14 +137,14 @@ fn base64url(text: &str) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-fn listed(audiences: &[String]) -> String {
+pub(crate) fn listed(audiences: &[String]) -> String {
     if audiences.is_empty() { "none".to_owned() } else { audiences.join(", ") }
 }
 
 /// A duration in the one unit that a human would use.
-struct Ago(Duration);
+pub(crate) struct Span(pub(crate) Duration);
 
-impl std::fmt::Display for Ago {
+impl std::fmt::Display for Span {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.0.as_secs() {
             seconds @ 0..120 => write!(f, "{seconds} s"),
@@ -155,11 +156,11 @@ impl std::fmt::Display for Ago {
 }
 
 /// What istiod's token review asks for.
-const AUDIENCE: &str = "istio-ca";
+pub(crate) const AUDIENCE: &str = "istio-ca";
 const LONGEST: usize = 64 << 10;
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     fn encode(text: &str) -> String {
@@ -177,7 +178,7 @@ mod tests {
         encoded
     }
 
-    fn jwt(claims: &str) -> String {
+    pub(crate) fn jwt(claims: &str) -> String {
         format!("{}.{}.c2ln", encode(r#"{"alg":"RS256"}"#), encode(claims))
     }
 

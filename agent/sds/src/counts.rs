@@ -1,6 +1,6 @@
 //! What the server has done, for status and metrics.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// Counters of a server; whoever holds them reads while it runs.
 #[derive(Debug, Default)]
@@ -11,6 +11,8 @@ pub struct Counts {
     rejected: AtomicU64,
     stale: AtomicU64,
     unknown: AtomicU64,
+    files: AtomicUsize,
+    failures: AtomicU64,
 }
 
 impl Counts {
@@ -44,6 +46,16 @@ impl Counts {
         self.unknown.load(Ordering::Relaxed)
     }
 
+    /// Secrets made of files that are wanted now.
+    pub fn files(&self) -> usize {
+        self.files.load(Ordering::Relaxed)
+    }
+
+    /// Times that the files of a secret turned out not to be fit to serve.
+    pub fn file_failures(&self) -> u64 {
+        self.failures.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn opened(&self) {
         self.streams.fetch_add(1, Ordering::Relaxed);
     }
@@ -70,5 +82,13 @@ impl Counts {
 
     pub(crate) fn miss(&self) {
         self.unknown.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn keep(&self, files: usize) {
+        self.files.store(files, Ordering::Relaxed);
+    }
+
+    pub(crate) fn fail(&self) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
     }
 }

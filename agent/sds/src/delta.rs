@@ -15,7 +15,7 @@ use crate::{
     secret::Secrets,
     sotw::any,
     stream::Flavour,
-    subscription::{Answer, Change, Reaction, Subscription, TooMuch},
+    subscription::{Answer, Change, Reaction, Refusal, Subscription},
 };
 
 /// Changes only.
@@ -37,7 +37,7 @@ impl Flavour for Delta {
         subscription: &mut Subscription,
         request: DeltaDiscoveryRequest,
         secrets: &Secrets,
-    ) -> Result<Reaction, TooMuch> {
+    ) -> Result<Reaction, Refusal> {
         let change = Change {
             subscribe: request.resource_names_subscribe,
             unsubscribe: request.resource_names_unsubscribe,

@@ -1,14 +1,14 @@
 //! The server on its Unix socket.
 
 use std::{
-    future::pending,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
 
-use hawser_pki::Identity;
+use hawser_pki::{Bundle, Identity, KeyForm};
 use hawser_proto::envoy::envoy::service::{
     discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest, DiscoveryResponse},
     secret::v3::secret_discovery_service_server::{
@@ -27,18 +27,24 @@ use tonic::{Request, Response, Status, Streaming, transport::Server};
 use crate::{
     Counts,
     delta::Delta,
+    keeper::{Inlets, Keeper},
     secret::Secrets,
     sotw::Sotw,
     stream::{Flavour, Replies},
+    wanted::Wanted,
 };
 
-/// Who may ask, and where to count.
+/// Who may ask, what for, and where to count.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Who may connect besides root and the agent's own user.
     pub peers: uds::Peers,
     /// Kept up to date while the server runs.
     pub counts: Arc<Counts>,
+    /// How the workload's key is written.
+    pub form: KeyForm,
+    /// Revocation lists that are served with the roots whenever the file is there.
+    pub crl: Option<PathBuf>,
 }
 
 /// The server has ended without being told to.
@@ -49,18 +55,25 @@ pub enum Error {
     Serve { source: tonic::transport::Error },
 }
 
-/// Serves the identity of the moment until `stop`.
+/// Serves until `stop`: the identity and the trusted roots of the moment, and what files hold.
+/// Roots may be there before an identity is.
 pub async fn serve(
     listener: UnixListener,
     options: Options,
-    seen: watch::Receiver<Option<Arc<Identity>>>,
+    identity: watch::Receiver<Option<Arc<Identity>>>,
+    trusted: watch::Receiver<Option<Arc<Bundle>>>,
     stop: CancellationToken,
 ) -> Result<(), Error> {
+    let Options { peers, counts, form, crl } = options;
     let (publish, secrets) = watch::channel(Arc::default());
+    let wanted = Wanted::default();
+    let inlets = Inlets { identity, trusted, wanted: wanted.follow() };
+    let keeper = Keeper::new(form, crl, counts.clone(), publish);
     let service = Service {
         secrets,
+        wanted,
         stop: stop.clone(),
-        counts: options.counts,
+        counts,
         slots: Arc::new(Semaphore::new(MOST_STREAMS)),
         opened: AtomicU64::new(0),
     };
@@ -70,33 +83,16 @@ pub async fn serve(
         .max_concurrent_streams(MOST_STREAMS_PER_CONNECTION)
         .http2_max_header_list_size(LARGEST_HEADERS)
         .add_service(service)
-        .serve_with_incoming_shutdown(
-            uds::Incoming::new(listener, options.peers),
-            stop.cancelled_owned(),
-        );
+        .serve_with_incoming_shutdown(uds::Incoming::new(listener, peers), stop.cancelled_owned());
     tokio::select! {
         ended = server => ended.map_err(|source| Error::Serve { source }),
-        () = follow(seen, publish) => Ok(()),
-    }
-}
-
-/// Makes secrets of each identity, once for all streams. Never ends: when nobody publishes any
-/// more, the last identity goes on being served.
-async fn follow(
-    mut seen: watch::Receiver<Option<Arc<Identity>>>,
-    publish: watch::Sender<Arc<Secrets>>,
-) {
-    loop {
-        let identity = seen.borrow_and_update().clone();
-        publish.send_replace(Arc::new(Secrets::new(identity)));
-        if seen.changed().await.is_err() {
-            pending::<()>().await;
-        }
+        never = keeper.run(inlets) => match never {},
     }
 }
 
 struct Service {
     secrets: watch::Receiver<Arc<Secrets>>,
+    wanted: Wanted,
     stop: CancellationToken,
     counts: Arc<Counts>,
     slots: Arc<Semaphore>,
@@ -114,6 +110,7 @@ impl Service {
         Ok(Response::new(Replies::new(
             requests.into_inner(),
             WatchStream::new(self.secrets.clone()),
+            self.wanted.wish(),
             self.stop.clone(),
             (stream, slot),
             self.counts.clone(),

@@ -15,7 +15,7 @@ use prost::Message;
 use crate::{
     secret::Secrets,
     stream::Flavour,
-    subscription::{Answer, Reaction, Subscription, TooMuch, Whole},
+    subscription::{Answer, Reaction, Refusal, Subscription, Whole},
 };
 
 /// State of the world.
@@ -37,7 +37,7 @@ impl Flavour for Sotw {
         subscription: &mut Subscription,
         request: DiscoveryRequest,
         secrets: &Secrets,
-    ) -> Result<Reaction, TooMuch> {
+    ) -> Result<Reaction, Refusal> {
         let rejects = request.error_detail.is_some();
         let (names, nonce) = (request.resource_names, request.response_nonce);
         subscription.whole(Whole { names, nonce, rejects }, secrets)

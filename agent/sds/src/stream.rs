@@ -20,8 +20,10 @@ use tracing::{debug, warn};
 
 use crate::{
     Counts,
+    name::Name,
     secret::Secrets,
-    subscription::{Answer, Heard, Reaction, Subscription, TooMuch},
+    subscription::{Answer, Heard, Reaction, Refusal, Subscription},
+    wanted::Wish,
 };
 
 /// One of the two ways to ask for secrets: how its messages map to the one core.
@@ -35,7 +37,7 @@ pub(crate) trait Flavour: Unpin + Send + 'static {
         subscription: &mut Subscription,
         request: Self::Request,
         secrets: &Secrets,
-    ) -> Result<Reaction, TooMuch>;
+    ) -> Result<Reaction, Refusal>;
     fn say(answer: Answer, secrets: &Secrets) -> Self::Response;
 }
 
@@ -45,6 +47,7 @@ pub(crate) struct Replies<F: Flavour> {
     changes: WatchStream<Arc<Secrets>>,
     secrets: Arc<Secrets>,
     subscription: Subscription,
+    wish: Wish,
     introduced: bool,
     stop: Pin<Box<WaitForCancellationFutureOwned>>,
     life: Life,
@@ -61,6 +64,7 @@ impl<F: Flavour> Replies<F> {
     pub(crate) fn new(
         requests: Streaming<F::Request>,
         changes: WatchStream<Arc<Secrets>>,
+        wish: Wish,
         stop: CancellationToken,
         (stream, slot): (u64, OwnedSemaphorePermit),
         counts: Arc<Counts>,
@@ -72,6 +76,7 @@ impl<F: Flavour> Replies<F> {
             changes,
             secrets: Arc::default(),
             subscription: Subscription::new(stream),
+            wish,
             introduced: false,
             stop: Box::pin(stop.cancelled_owned()),
             life: Life { counts, stream, _slot: slot },
@@ -89,6 +94,9 @@ impl<F: Flavour> Replies<F> {
             warn_of(rejection);
         }
         let reaction = F::hear(&mut self.subscription, request, &self.secrets)
+            .map_err(|refusal| self.refuse(&refusal))?;
+        self.wish
+            .hold(self.subscription.wanted())
             .map_err(|error| Status::resource_exhausted(error.to_string()))?;
         let counts = &self.life.counts;
         match reaction.heard {
@@ -97,11 +105,27 @@ impl<F: Flavour> Replies<F> {
             Heard::Rejection => counts.reject(),
             Heard::Stale => counts.pass_over(),
         }
-        for name in &reaction.unknown {
-            counts.miss();
+        self.miss(&reaction.unknown);
+        Ok(reaction.answer.map(|answer| self.say(answer)))
+    }
+
+    fn refuse(&self, refusal: &Refusal) -> Status {
+        match refusal {
+            Refusal::TooMuch => Status::resource_exhausted(refusal.to_string()),
+            Refusal::Foreign(names) => {
+                self.miss(names);
+                Status::not_found(
+                    refusal.to_string().chars().take(LONGEST_SAID).collect::<String>(),
+                )
+            }
+        }
+    }
+
+    fn miss(&self, names: &[String]) {
+        for name in names {
+            self.life.counts.miss();
             warn_of_unknown(name);
         }
-        Ok(reaction.answer.map(|answer| self.say(answer)))
     }
 
     fn say(&self, answer: Answer) -> F::Response {
@@ -165,8 +189,15 @@ fn warn_of(rejection: &rpc::Status) {
 fn warn_of_unknown(name: &str) {
     static SAID: Throttle = Throttle::new(PERIOD);
     if let Some(suppressed) = SAID.allow() {
-        let name: String = name.chars().take(LONGEST_SAID).collect();
-        warn!(flow = "sds", resource = ?name, suppressed, "secret asked for that is not served here");
+        let error = Name::parse(name).err().map(|error| error.to_string());
+        let resource: String = name.chars().take(LONGEST_SAID).collect();
+        warn!(
+            flow = "sds",
+            ?resource,
+            error,
+            suppressed,
+            "secret asked for that is not served here"
+        );
     }
 }
 

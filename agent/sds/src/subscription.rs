@@ -5,6 +5,8 @@
 //!
 //! - A name is sent when it is asked for, and after that only when its version changes.
 //! - A rejection changes nothing and is not answered: Envoy has said that it keeps what it had.
+//! - A client that wants nothing but what will never be there is told so: in delta the names are
+//!   said to be removed, in state-of-the-world, which has no word for that, the stream ends.
 //! - In state-of-the-world a request about any answer but the last is passed over, for a newer
 //!   request is on its way; delta requests are changes and all of them count.
 
@@ -72,16 +74,22 @@ pub(crate) enum Heard {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) names: Vec<String>,
-    /// Names that do not exist. Only delta can say so: in state-of-the-world a name is left out,
-    /// and Envoy goes on without it when its `initial_fetch_timeout` is over.
+    /// Names that do not exist. Only delta can say so: in state-of-the-world a name among others
+    /// is left out, and Envoy goes on without it when its `initial_fetch_timeout` is over.
     pub(crate) gone: Vec<String>,
     pub(crate) nonce: String,
 }
 
-/// More names, or longer ones, than any Envoy asks for.
+/// Why a stream ends.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a stream may ask for at most {MOST_NAMES} names of at most {LONGEST_NAME} bytes")]
-pub(crate) struct TooMuch;
+pub(crate) enum Refusal {
+    /// More names, or longer ones, than any Envoy asks for.
+    #[error("a stream may ask for at most {MOST_NAMES} names of at most {LONGEST_NAME} bytes")]
+    TooMuch,
+    /// None of the names that are wanted will ever be there.
+    #[error("none of these secrets is served here: {0:?}")]
+    Foreign(Vec<String>),
+}
 
 /// One stream's side of the conversation.
 #[derive(Debug)]
@@ -99,12 +107,17 @@ impl Subscription {
         Self { stream, answers: 0, nonce: None, wanted: BTreeMap::new() }
     }
 
+    /// What is wanted.
+    pub(crate) fn wanted(&self) -> impl Iterator<Item = &str> {
+        self.wanted.keys().map(String::as_str)
+    }
+
     /// Takes a state-of-the-world request.
     pub(crate) fn whole(
         &mut self,
         request: Whole,
         stock: &impl Stock,
-    ) -> Result<Reaction, TooMuch> {
+    ) -> Result<Reaction, Refusal> {
         let Whole { names, nonce, rejects } = request;
         check(&names, names.len())?;
         // A rejection as the first word of a stream still says what is wanted.
@@ -132,6 +145,9 @@ impl Subscription {
             (false, false) => Heard::Acceptance,
         };
         self.wanted.extend(added.iter().map(|name| (name.clone(), None)));
+        if self.wanted.keys().all(|name| stock.find(name) == Found::Never) {
+            return Err(Refusal::Foreign(self.wanted.keys().cloned().collect()));
+        }
         let (names, unknown) = sort(added, stock);
         Ok(Reaction { heard, unknown, answer: self.answer(names, Vec::new(), stock) })
     }
@@ -141,7 +157,7 @@ impl Subscription {
         &mut self,
         request: Change,
         stock: &impl Stock,
-    ) -> Result<Reaction, TooMuch> {
+    ) -> Result<Reaction, Refusal> {
         let Change { subscribe, unsubscribe, known, nonce, rejects } = request;
         check(&subscribe, self.wanted.len() + subscribe.len())?;
         let heard = match (rejects, self.nonce.as_ref() == Some(&nonce)) {
@@ -212,9 +228,9 @@ fn sort(mut asked: Vec<String>, stock: &impl Stock) -> (Vec<String>, Vec<String>
     asked.into_iter().partition(|name| stock.find(name) != Found::Never)
 }
 
-fn check(names: &[String], total: usize) -> Result<(), TooMuch> {
+fn check(names: &[String], total: usize) -> Result<(), Refusal> {
     let fits = total <= MOST_NAMES && names.iter().all(|name| name.len() <= LONGEST_NAME);
-    if fits { Ok(()) } else { Err(TooMuch) }
+    if fits { Ok(()) } else { Err(Refusal::TooMuch) }
 }
 
 /// Envoy asks for one name a stream, other clients for a handful.

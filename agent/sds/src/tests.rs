@@ -1,23 +1,22 @@
-//! The checklist of reference identity.md §5.4 on a real socket, in both flavours.
+//! What Envoy and others ask, on a real socket, in both flavours.
 
-mod client;
+pub(crate) mod client;
+mod files;
+mod revocations;
 
 use std::sync::Arc;
 
-use hawser_proto::envoy::envoy::{
-    extensions::transport_sockets::tls::v3::{Secret, secret},
-    service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest},
-};
+use hawser_pki::KeyForm;
+use hawser_proto::envoy::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
 use tonic::Code;
 
-use self::client::{Agent, Mesh, bytes, delta, names, node, sotw, unpack, unpack_delta};
-
-fn chain(secret: &Secret) -> Vec<u8> {
-    match secret.r#type.as_ref().unwrap() {
-        secret::Type::TlsCertificate(pair) => bytes(pair.certificate_chain.as_ref()),
-        other => panic!("no certificate: {other:?}"),
-    }
-}
+use self::client::{
+    Agent, Mesh, chain, delta, key, names, node, roots, sotw, unpack, unpack_delta,
+};
+use crate::{
+    Options,
+    secret::{Parts, Secrets},
+};
 
 #[tokio::test]
 async fn default_is_key_and_chain_and_rootca_the_roots() {
@@ -34,10 +33,43 @@ async fn default_is_key_and_chain_and_rootca_the_roots() {
     let secrets = unpack(&response);
     assert_eq!(names(&secrets), ["ROOTCA", "default"]);
     assert_eq!(chain(&secrets[1]), identity.chain.pem().as_bytes());
-    let Some(secret::Type::TlsCertificate(pair)) = &secrets[1].r#type else { panic!() };
-    assert_eq!(bytes(pair.private_key.as_ref()), identity.key.pem().as_bytes());
-    let Some(secret::Type::ValidationContext(roots)) = &secrets[0].r#type else { panic!() };
-    assert_eq!(bytes(roots.trusted_ca.as_ref()), identity.roots.pem().as_bytes());
+    assert_eq!(key(&secrets[1]), identity.key.encoded(KeyForm::Traditional).as_bytes());
+    assert!(key(&secrets[1]).starts_with(b"-----BEGIN EC PRIVATE KEY-----"));
+    assert_eq!(roots(&secrets[0]), identity.roots.pem().as_bytes());
+}
+
+#[tokio::test]
+async fn the_key_is_written_in_the_form_that_is_wanted() {
+    let agent = Agent::with(Options { form: KeyForm::Pkcs8, ..Options::default() });
+    let identity = agent.publish(Mesh::new().identity());
+    let mut stream = agent.sotw().await;
+    stream.send(sotw("default", "")).await;
+    let secrets = unpack(&stream.receive().await);
+    assert_eq!(key(&secrets[0]), identity.key.pem().as_bytes());
+    assert!(key(&secrets[0]).starts_with(b"-----BEGIN PRIVATE KEY-----"));
+}
+
+#[tokio::test]
+async fn roots_are_served_before_there_is_an_identity_and_change_without_one() {
+    let (one, two) = (Mesh::named("one"), Mesh::named("two"));
+    let agent = Agent::start();
+    let (mut stream, mut default) = (agent.sotw().await, agent.sotw().await);
+    stream.send(sotw("ROOTCA", "")).await;
+    default.send(sotw("default", "")).await;
+    agent.trust(one.roots());
+    assert_eq!(roots(&unpack(&stream.receive().await)[0]), one.root_pem().as_bytes());
+
+    let both = one.roots().merge(&two.roots()).unwrap();
+    agent.trust(both.clone());
+    assert_eq!(roots(&unpack(&stream.receive().await)[0]), both.pem().as_bytes());
+
+    // The same again is no news, and neither are the roots that an identity came with.
+    agent.trust(both);
+    let identity = agent.publish_alone(two.identity());
+    assert_eq!(chain(&unpack(&default.receive().await)[0]), identity.chain.pem().as_bytes());
+    stream.send(sotw("ROOTCA default", "")).await;
+    assert_eq!(names(&unpack(&stream.receive().await)), ["ROOTCA", "default"]);
+    assert_eq!(agent.counts.answers(), 4);
 }
 
 #[tokio::test]
@@ -62,9 +94,8 @@ async fn one_stream_per_secret_as_envoy_does_it() {
     agent.publish(other.identity());
     default.receive().await;
     let pushed = rootca.receive().await;
-    let Some(secret::Type::ValidationContext(roots)) = &unpack(&pushed)[0].r#type else { panic!() };
     assert_eq!(
-        bytes(roots.trusted_ca.as_ref()),
+        roots(&unpack(&pushed)[0]),
         other.root_pem().as_bytes(),
         "roots are pushed when they change, and were not when they did not"
     );
@@ -157,13 +188,25 @@ async fn a_client_that_comes_back_is_served_and_one_with_delta_not_sent_what_it_
     assert_eq!(names(&unpack_delta(&stream.receive().await)), ["ROOTCA"]);
 }
 
+/// Names that are nobody's, or nearly somebody's.
+const FOREIGN: [&str; 8] = [
+    "kubernetes://web",
+    "file-cert:/a",
+    "file-cert:a~b",
+    "file-root:relative",
+    "file-root:/a~/b",
+    "",
+    "DEFAULT",
+    "default ",
+];
+
 #[tokio::test]
 async fn a_name_that_is_not_ours_never_yields_the_key() {
     let mesh = Mesh::new();
     let agent = Agent::start();
     agent.publish(mesh.identity());
     let mut changes = agent.delta().await;
-    for name in ["kubernetes://web", "file-cert:/a~/b", "", "DEFAULT", "default "] {
+    for name in FOREIGN {
         let mut request = delta("", "");
         request.resource_names_subscribe.push(name.to_owned());
         changes.send(request).await;
@@ -171,10 +214,34 @@ async fn a_name_that_is_not_ours_never_yields_the_key() {
         assert_eq!(response.removed_resources, [name]);
         assert!(response.resources.is_empty());
     }
+    for name in FOREIGN {
+        let mut whole = agent.sotw().await;
+        let mut request = sotw("default", "");
+        request.resource_names.push(name.to_owned());
+        whole.send(request).await;
+        assert_eq!(names(&unpack(&whole.receive().await)), ["default"]);
+    }
+    assert_eq!(agent.counts.unknown(), 16);
+}
+
+#[tokio::test]
+async fn a_stream_that_wants_only_names_that_are_not_ours_ends_and_says_which() {
+    let agent = Agent::start();
+    agent.publish(Mesh::new().identity());
+    for name in FOREIGN {
+        let mut whole = agent.sotw().await;
+        let mut request = sotw("", "");
+        request.resource_names.push(name.to_owned());
+        whole.send(request).await;
+        let refusal = whole.end().await.unwrap();
+        assert_eq!(refusal.code(), Code::NotFound);
+        assert!(refusal.message().contains(&format!("{name:?}")), "{refusal:?}");
+    }
     let mut whole = agent.sotw().await;
-    whole.send(sotw("kubernetes://web default", "")).await;
-    assert_eq!(names(&unpack(&whole.receive().await)), ["default"]);
-    assert_eq!(agent.counts.unknown(), 6);
+    whole.send(sotw("default kubernetes://web", "")).await;
+    let nonce = whole.receive().await.nonce;
+    whole.send(sotw("kubernetes://web", &nonce)).await;
+    assert_eq!(whole.end().await.unwrap().code(), Code::NotFound);
 }
 
 #[tokio::test]
@@ -228,10 +295,12 @@ async fn a_stop_ends_all_streams_gracefully_while_envoy_stays() {
 #[test]
 fn versions_are_of_the_content_and_reveal_none_of_it() {
     let mesh = Mesh::new();
-    let identity = Arc::new(mesh.identity());
-    let one = crate::secret::Secrets::new(Some(identity.clone()));
-    let two = crate::secret::Secrets::new(Some(identity));
-    let other = crate::secret::Secrets::new(Some(Arc::new(mesh.identity())));
+    let secrets = |identity: &Arc<hawser_pki::Identity>| {
+        let trusted = Some(Arc::new(identity.roots.clone()));
+        Secrets::new(Parts { identity: Some(identity.clone()), trusted, ..Parts::default() })
+    };
+    let (identity, next) = (Arc::new(mesh.identity()), Arc::new(mesh.identity()));
+    let (one, two, other) = (secrets(&identity), secrets(&identity), secrets(&next));
     for names in [&["default"][..], &["ROOTCA"], &["ROOTCA", "default"]] {
         let version = one.version_of(names.iter().copied());
         assert_eq!(version.len(), 16);

@@ -1,4 +1,4 @@
-//! Istiod to Envoy: the relay of configuration, and the name table.
+//! Istiod to Envoy: the relay of configuration, the name table, and the roots of the mesh.
 //!
 //! ```text
 //!  Envoy ──▶ downstream ──▶ relay ◀──▶ session (pure)        one per Envoy stream
@@ -6,7 +6,7 @@
 //!                            ▼  │ raw bytes
 //!                           upstream ──▶ istiod
 //!                            ▲
-//!  name table ◀── names ─────┘                               the agent's own stream
+//!  names, roots ◀── own ─────┘                               the agent's own stream
 //! ```
 //!
 //! What always holds:
@@ -17,14 +17,16 @@
 //! - Envoy's requests are queued without a bound on their number, istiod's responses one at a
 //!   time. Bounding both sides deadlocks them (istio/istio#39209); what bounds the queue is its
 //!   size in bytes, and the stream ends when that is exceeded.
-//! - The name table does not depend on Envoy: it comes on a stream of the agent's own.
+//! - Names and roots do not depend on Envoy: they come on a stream of the agent's own.
+//! - An istiod that does not know who asks is shown something else at once, if there is anything
+//!   else to show; Envoy does not notice.
 
 mod codec;
 mod downstream;
 mod flavour;
-mod names;
 mod node;
 mod outage;
+mod own;
 mod relay;
 mod seen;
 mod serve;
@@ -35,7 +37,7 @@ mod upstream;
 mod wire;
 
 pub use flavour::Flavour;
-pub use names::follow_names;
-pub use seen::{Exchange, Failure, Names, Rejection, Seen, Standing, Version};
+pub use own::{Own, follow};
+pub use seen::{Exchange, Failure, Names, Rejection, Seen, Standing, Trust, Version};
 pub use serve::{Error, Options, serve};
 pub use wire::{Malformed, Request, Response};

@@ -20,7 +20,7 @@ use crate::{
     Flavour, Seen,
     outage::Outage,
     session::{Note, Session},
-    upstream::{Lost, Upstream},
+    upstream::{Lost, MOST_AT_ONCE, Upstream},
 };
 
 /// A stream that Envoy has opened.
@@ -64,13 +64,44 @@ struct Relay {
     heard: bool,
 }
 
+/// Who has ended the session.
+enum Ended {
+    /// With what it is to be told.
+    Envoy(Status),
+    Istiod(Lost),
+}
+
 impl Relay {
-    /// Moves messages until an end; an error is what Envoy is to be told.
+    /// Joins until an end; an error is what Envoy is to be told.
     async fn run(
         mut self,
         mut requests: Streaming<Bytes>,
         responses: &mpsc::Sender<Result<Bytes, Status>>,
     ) -> Result<(), Status> {
+        let mut again = 0;
+        loop {
+            match self.attempt(&mut requests, responses).await {
+                Ok(()) => return Ok(()),
+                Err(Ended::Envoy(status)) => return Err(status),
+                Err(Ended::Istiod(lost)) => {
+                    let may = lost.has_alternative() && again < MOST_AT_ONCE;
+                    if !may || !self.session.begin_again() {
+                        return self.lost(&lost);
+                    }
+                    again += 1;
+                    let error = Chain(&lost).to_string();
+                    debug!(flow = "xds", error, "trying with something else to show");
+                }
+            }
+        }
+    }
+
+    /// Moves messages over one stream to istiod until an end.
+    async fn attempt(
+        &mut self,
+        requests: &mut Streaming<Bytes>,
+        responses: &mpsc::Sender<Result<Bytes, Status>>,
+    ) -> Result<(), Ended> {
         let (to_istiod, outgoing) = mpsc::channel(1);
         let istiod = self.shared.istiod.clone();
         let stop = self.shared.stop.clone();
@@ -87,7 +118,7 @@ impl Relay {
                 request = requests.message() => match self.take(request) {
                     Ok(true) => {}
                     Ok(false) => break Ok(()),
-                    Err(status) => break Err(status),
+                    Err(status) => break Err(Ended::Envoy(status)),
                 },
                 permit = to_istiod.reserve(),
                     if self.session.has_request() && !to_istiod.is_closed() =>
@@ -99,12 +130,12 @@ impl Relay {
                 }
                 opened = &mut opening, if upstream.is_none() => match opened {
                     Ok(opened) => upstream = Some(self.joined(opened)),
-                    Err(lost) => break self.lost(&lost),
+                    Err(lost) => break Err(Ended::Istiod(lost)),
                 },
                 incoming = next(&mut upstream), if response.is_none() => match incoming {
                     Ok(Some(message)) => response = self.pass(message),
                     Ok(None) => break Ok(()),
-                    Err(lost) => break self.lost(&lost),
+                    Err(lost) => break Err(Ended::Istiod(lost)),
                 },
                 permit = responses.reserve(), if response.is_some() => {
                     if let (Ok(permit), Some(message)) = (permit, response.take()) {

@@ -25,8 +25,10 @@ pub struct Standing {
     pub withheld: u64,
     /// The last time that a stream could not be joined to istiod, or lost it.
     pub failure: Option<Failure>,
-    /// The agent's own stream for the name table.
+    /// The agent's own stream, and the name table that comes on it.
     pub names: Names,
+    /// The roots of the mesh, which come on the same stream.
+    pub trust: Trust,
 }
 
 /// What went over Envoy's streams of one type.
@@ -75,7 +77,7 @@ pub struct Failure {
     pub error: String,
 }
 
-/// The agent's own stream for the name table.
+/// The agent's own stream, and the name table that comes on it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names {
     /// Since when istiod answers on it; none while it does not.
@@ -86,6 +88,17 @@ pub struct Names {
     pub rejected: Option<Rejection>,
     /// Why there is no stream, or was none the last time.
     pub failure: Option<Failure>,
+}
+
+/// The roots of the mesh that istiod sends besides those of a certificate.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trust {
+    /// Whether istiod is asked for them. It may have none, and then does not answer.
+    pub asked: bool,
+    /// Those in use: their version, when they came last, and how many there are.
+    pub bundle: Option<Version>,
+    /// The last that were refused.
+    pub rejected: Option<Rejection>,
 }
 
 impl Default for Seen {

@@ -8,6 +8,7 @@
 //! - All else passes, in order and byte for byte, even what cannot be read: the ends speak newer
 //!   dialects than this relay knows, and judge for themselves.
 //! - Requests wait without a bound on their number, and with one on their bytes.
+//! - Until istiod has said something, what it was given can be given again, within reason.
 
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,9 @@ pub(crate) struct Session {
     flavour: Flavour,
     waiting: VecDeque<Bytes>,
     waiting_bytes: usize,
+    /// What istiod was given; none once it has said something, or when it is too much to keep.
+    given: Option<VecDeque<Bytes>>,
+    given_bytes: usize,
     /// Per type, the response that Envoy has not spoken of yet.
     pending: BTreeMap<String, Pending>,
 }
@@ -64,8 +68,14 @@ pub(crate) struct Overflow {
 
 impl Session {
     pub(crate) fn new(flavour: Flavour) -> Self {
-        let (waiting, pending) = (VecDeque::new(), BTreeMap::new());
-        Self { flavour, waiting, waiting_bytes: 0, pending }
+        Self {
+            flavour,
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            given: Some(VecDeque::new()),
+            given_bytes: 0,
+            pending: BTreeMap::new(),
+        }
     }
 
     /// Takes a request of Envoy's; if it is for istiod, it waits for [`Self::next_request`].
@@ -94,12 +104,31 @@ impl Session {
     /// The oldest request that waits.
     pub(crate) fn next_request(&mut self) -> Option<Bytes> {
         let message = self.waiting.pop_front()?;
-        self.waiting_bytes -= message.len() + OVERHEAD;
+        let bytes = message.len() + OVERHEAD;
+        self.waiting_bytes -= bytes;
+        self.given_bytes += bytes;
+        if self.given_bytes > MOST_GIVEN {
+            self.given = None;
+        }
+        if let Some(given) = &mut self.given {
+            given.push_back(message.clone());
+        }
         Some(message)
+    }
+
+    /// Begins anew, with an istiod that has said nothing yet: all requests wait again. False if
+    /// that cannot be.
+    pub(crate) fn begin_again(&mut self) -> bool {
+        let Some(given) = &mut self.given else { return false };
+        given.append(&mut self.waiting);
+        std::mem::swap(given, &mut self.waiting);
+        self.waiting_bytes += std::mem::take(&mut self.given_bytes);
+        true
     }
 
     /// Looks at a response of istiod's and says whether it passes to Envoy.
     pub(crate) fn response(&mut self, message: &[u8]) -> (bool, Note) {
+        self.given = None;
         let Ok(seen) = Response::scan(self.flavour, message) else {
             return (true, Note::Unreadable);
         };
@@ -148,5 +177,7 @@ const LONGEST_NOTE: usize = 512;
 const MOST_TYPES: usize = 64;
 /// A reconnecting delta client of a large mesh sends a few MiB.
 const MOST_WAITING: usize = 64 << 20;
+/// What is kept for another attempt: the first requests of a stream.
+const MOST_GIVEN: usize = 16 << 20;
 /// What a waiting message costs besides its bytes.
 const OVERHEAD: usize = 64;

@@ -1,7 +1,8 @@
-//! The relay and the name stream on real sockets, between a client that speaks as Envoy does and
+//! The relay and the agent's own stream on real sockets, between a client that speaks as Envoy does and
 //! an istiod that does what it is told.
 
 mod ends;
+mod own;
 
 use bytes::Bytes;
 use hawser_proto::{
@@ -9,14 +10,13 @@ use hawser_proto::{
         envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse},
         google::{protobuf::Any, rpc},
     },
-    istio::nds::{NameInfo, NameTable},
     type_url,
 };
 use prost::Message;
 use tonic::{Code, Status};
 
-use self::ends::{Agent, FakeIstiod, end, goes_on, until};
-use crate::{Flavour, Seen};
+use self::ends::{Agent, FakeIstiod, Tokens, end, until};
+use crate::Flavour;
 
 fn asks(type_url: &str, nonce: &str) -> DiscoveryRequest {
     DiscoveryRequest {
@@ -30,6 +30,18 @@ fn sends(type_url: &str, version: &str, value: Vec<u8>) -> Bytes {
     DiscoveryResponse {
         version_info: version.to_owned(),
         resources: vec![Any { type_url: type_url.to_owned(), value }],
+        type_url: type_url.to_owned(),
+        nonce: format!("n-{version}"),
+        ..DiscoveryResponse::default()
+    }
+    .encode_to_vec()
+    .into()
+}
+
+/// A response with nothing in it.
+fn empty(type_url: &str, version: &str) -> Bytes {
+    DiscoveryResponse {
+        version_info: version.to_owned(),
         type_url: type_url.to_owned(),
         nonce: format!("n-{version}"),
         ..DiscoveryResponse::default()
@@ -187,6 +199,53 @@ async fn an_istiod_that_is_away_or_goes_away_is_unavailable_with_the_reason() {
 }
 
 #[tokio::test]
+async fn envoy_does_not_notice_that_istiod_was_shown_something_else() {
+    let mut istiod = FakeIstiod::start().await;
+    let tokens = Tokens::new();
+    let agent = Agent::with(istiod.shown_tokens(&tokens.files));
+    for flavour in [Flavour::Sotw, Flavour::Delta] {
+        let mut envoy = agent.envoy(flavour).await;
+        let requests = [type_url::CLUSTER, type_url::LISTENER].map(|it| raw(&asks(it, "")));
+        for request in &requests {
+            envoy.send(request).await;
+        }
+        if flavour == Flavour::Sotw {
+            let mut stream = istiod.accept().await;
+            for request in &requests {
+                assert_eq!(stream.requests.message().await.unwrap().unwrap(), request);
+            }
+            stream.responses.send(Err(Status::unauthenticated("who?"))).await.unwrap();
+        }
+        // What was refused is not shown again on the next stream.
+        let mut stream = istiod.accept().await;
+        for request in &requests {
+            assert_eq!(stream.requests.message().await.unwrap().unwrap(), request);
+        }
+        let answer = sends(type_url::CLUSTER, "v1", vec![1]);
+        stream.responses.send(Ok(answer.clone())).await.unwrap();
+        assert_eq!(envoy.receive().await, answer);
+        assert_eq!(agent.seen.standing().failure, None);
+    }
+}
+
+#[tokio::test]
+async fn envoy_is_told_when_istiod_knows_nothing_that_can_be_shown() {
+    let mut istiod = FakeIstiod::start().await;
+    let agent = Agent::start(&istiod);
+    let mut envoy = agent.envoy(Flavour::Sotw).await;
+    envoy.send(&raw(&asks(type_url::CLUSTER, ""))).await;
+    let stream = istiod.accept().await;
+    stream.responses.send(Err(Status::unauthenticated("who?"))).await.unwrap();
+    let status = end(&mut envoy.responses).await.unwrap();
+    assert_eq!(status.code(), Code::Unauthenticated);
+    assert!(
+        status.message().starts_with("istiod did not accept what it was shown ("),
+        "{status:?}"
+    );
+    assert_eq!(agent.seen.standing().failure.unwrap().error, status.message());
+}
+
+#[tokio::test]
 async fn several_streams_are_relayed_side_by_side_and_counted() {
     let mut istiod = FakeIstiod::start().await;
     let agent = Agent::start(&istiod);
@@ -262,79 +321,4 @@ async fn a_stop_ends_all_streams_gracefully_while_envoy_stays() {
     assert!(end(&mut waiting.responses).await.is_none());
     // Envoy stays, and does not hold the agent.
     stopped.await;
-}
-
-fn table(name: &str) -> NameTable {
-    let info = NameInfo { ips: vec!["240.240.0.1".to_owned()], ..NameInfo::default() };
-    NameTable { table: [(name.to_owned(), info)].into() }
-}
-
-#[tokio::test]
-async fn the_name_table_is_published_before_it_is_acknowledged() {
-    let mut istiod = FakeIstiod::start().await;
-    let (mut names, _follower) = istiod.follow(Seen::default());
-    let mut stream = istiod.accept().await;
-    let first = stream.requests.message().await.unwrap().unwrap();
-    let first = DiscoveryRequest::decode(first).unwrap();
-    assert_eq!(stream.flavour, Flavour::Sotw);
-    assert_eq!(first.type_url, type_url::NAME_TABLE);
-    assert!(first.node.unwrap().id.starts_with("sidecar~"));
-
-    let body = table("hello.demo.svc.cluster.local").encode_to_vec();
-    stream.responses.send(Ok(sends(type_url::NAME_TABLE, "v1", body))).await.unwrap();
-    let reply = stream.requests.message().await.unwrap().unwrap();
-
-    let reply = DiscoveryRequest::decode(reply).unwrap();
-    assert_eq!((reply.version_info.as_str(), reply.response_nonce.as_str()), ("v1", "n-v1"));
-    assert!(names.has_changed().unwrap(), "it was there before the acknowledgement");
-    let published = names.borrow_and_update().clone().unwrap();
-    assert!(published.table.contains_key("hello.demo.svc.cluster.local"));
-}
-
-#[tokio::test]
-async fn a_bad_table_is_refused_and_the_last_one_stays_through_the_loss_of_istiod() {
-    let mut istiod = FakeIstiod::start().await;
-    let seen = Seen::default();
-    let (names, _follower) = istiod.follow(seen.clone());
-    let mut stream = istiod.accept().await;
-    stream.requests.message().await.unwrap().unwrap();
-    let body = table("a").encode_to_vec();
-    stream.responses.send(Ok(sends(type_url::NAME_TABLE, "v1", body))).await.unwrap();
-    stream.requests.message().await.unwrap().unwrap();
-    stream.responses.send(Ok(sends(type_url::NAME_TABLE, "v2", vec![0xff]))).await.unwrap();
-    let reply = stream.requests.message().await.unwrap().unwrap();
-    let reply = DiscoveryRequest::decode(reply).unwrap();
-    assert_eq!((reply.version_info.as_str(), reply.response_nonce.as_str()), ("v1", "n-v2"));
-    assert_eq!(reply.error_detail.unwrap().code, 13);
-    assert!(names.borrow().as_ref().unwrap().table.contains_key("a"));
-    drop(stream);
-
-    let mut stream = istiod.accept().await;
-    let first = stream.requests.message().await.unwrap().unwrap();
-    let first = DiscoveryRequest::decode(first).unwrap();
-    assert!(first.node.is_some(), "a new stream introduces itself");
-    assert!(names.borrow().as_ref().unwrap().table.contains_key("a"));
-    let body = table("b").encode_to_vec();
-    stream.responses.send(Ok(sends(type_url::NAME_TABLE, "v3", body))).await.unwrap();
-    until(&seen, |standing| {
-        standing.names.table.as_ref().is_some_and(|table| table.version == "v3")
-    })
-    .await;
-    assert!(names.borrow().as_ref().unwrap().table.contains_key("b"));
-    let standing = seen.standing().names;
-    assert!(standing.joined.is_some());
-    assert_eq!(standing.rejected.unwrap().version, "v2");
-    assert_eq!(standing.failure.unwrap().error, "istiod ended the stream");
-}
-
-#[tokio::test]
-async fn without_istiod_there_is_no_table_and_no_end() {
-    let nobody = FakeIstiod::nobody().await;
-    let seen = Seen::default();
-    let (names, mut follower) = nobody.follow(seen.clone());
-    until(&seen, |standing| standing.names.failure.is_some()).await;
-    assert!(names.borrow().is_none());
-    assert!(goes_on(&mut follower).await, "it goes on trying");
-    let failure = seen.standing().names.failure.unwrap();
-    assert!(failure.error.starts_with("istiod is not reachable: cannot connect"), "{failure:?}");
 }

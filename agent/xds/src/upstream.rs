@@ -4,7 +4,7 @@ use bytes::Bytes;
 use hawser_istiod::{Connection, Istiod};
 use hawser_rt::Chain;
 use tokio_stream::Stream;
-use tonic::{Status, Streaming, codegen::http::uri::PathAndQuery};
+use tonic::{Code, Status, Streaming, codegen::http::uri::PathAndQuery};
 use tracing::debug;
 
 use crate::{Flavour, codec::Raw};
@@ -13,7 +13,9 @@ use crate::{Flavour, codec::Raw};
 pub(crate) struct Upstream {
     responses: Streaming<Bytes>,
     /// Closed when this is dropped.
-    _connection: Connection,
+    connection: Connection,
+    /// Whether istiod has said anything.
+    heard: bool,
 }
 
 /// Why a stream to istiod ended, or did not begin.
@@ -21,6 +23,9 @@ pub(crate) struct Upstream {
 pub(crate) enum Lost {
     #[error("istiod is not reachable")]
     Unreachable { source: hawser_istiod::Error },
+    /// istiod does not know who asks; the next attempt shows something else, if there is.
+    #[error("istiod did not accept what it was shown ({shown}): {}", status.message())]
+    Stranger { status: Status, shown: String, alternative: bool },
     /// istiod has ended the stream with a status of its own.
     #[error("istiod ended the stream ({:?}): {}", .0.code(), .0.message())]
     Ended(Status),
@@ -43,23 +48,37 @@ impl Upstream {
         client.ready().await.map_err(broken)?;
         let path = PathAndQuery::from_static(flavour.path());
         let opened = client.streaming(connection.request(requests), path, Raw).await;
-        let responses = opened.map_err(Lost::from)?.into_inner();
+        let responses = opened.map_err(|status| Lost::by(status, &connection))?.into_inner();
         debug!(peer = %connection.peer, flavour = flavour.name(), "istiod answers");
-        Ok(Self { responses, _connection: connection })
+        Ok(Self { responses, connection, heard: false })
     }
 
     /// The next response; none when istiod has ended the stream as it should. Cancel-safe.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Lost> {
-        self.responses.message().await.map_err(Lost::from)
+        let next = self.responses.message().await;
+        let next = next.map_err(|status| Lost::by(status, &self.connection))?;
+        if next.is_some() && !self.heard {
+            self.heard = true;
+            self.connection.accepted();
+        }
+        Ok(next)
     }
 }
 
-impl From<Status> for Lost {
-    fn from(status: Status) -> Self {
+impl Lost {
+    /// Whether it is worth while to try again at once.
+    pub(crate) fn has_alternative(&self) -> bool {
+        matches!(self, Self::Stranger { alternative: true, .. })
+    }
+
+    fn by(status: Status, connection: &Connection) -> Self {
         // A status that istiod sent has no cause; one that was made here of a broken connection
         // has.
         if std::error::Error::source(&status).is_some() {
             Self::Broken(status)
+        } else if status.code() == Code::Unauthenticated {
+            let (shown, alternative) = (connection.what(), connection.refused());
+            Self::Stranger { status, shown, alternative }
         } else {
             Self::Ended(status)
         }
@@ -70,7 +89,9 @@ impl From<&Lost> for Status {
     /// What Envoy is told, and writes into its log.
     fn from(lost: &Lost) -> Self {
         match lost {
-            Lost::Ended(status) => Self::new(status.code(), lost.to_string()),
+            Lost::Ended(status) | Lost::Stranger { status, .. } => {
+                Self::new(status.code(), lost.to_string())
+            }
             Lost::Unreachable { .. } | Lost::Broken(_) => {
                 Self::unavailable(Chain(lost).to_string())
             }
@@ -89,3 +110,6 @@ fn innermost(error: &dyn std::error::Error) -> String {
 
 /// What gRPC implementations agree on as the largest message.
 const LARGEST_RESPONSE: usize = i32::MAX as usize;
+/// How often in a row something else is shown without waiting: there are fewer ways to show who
+/// one is.
+pub(crate) const MOST_AT_ONCE: u32 = 8;

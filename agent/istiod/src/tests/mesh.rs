@@ -2,7 +2,10 @@
 
 use std::{
     net::SocketAddr,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -45,6 +48,13 @@ impl Mesh {
         (params.signed_by(&key, &self.0).unwrap().der().clone(), key)
     }
 
+    /// The same as PEM: chain and key.
+    pub(crate) fn server_pem(&self, name: &str) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new([name.to_owned()]).unwrap();
+        (params.signed_by(&key, &self.0).unwrap().pem(), key.serialize_pem())
+    }
+
     /// A workload whose certificate has begun an hour ago and has `left` to live.
     pub(crate) fn identity(&self, left: Duration) -> Identity {
         let key = PrivateKey::generate(KeyKind::EcdsaP256).unwrap();
@@ -68,16 +78,30 @@ pub(crate) enum Asks {
 }
 
 /// What a server does once it has a connection.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answer {
     Settings,
     Nothing,
     Close,
+    /// Hangs up on whoever shows a certificate, without a word.
+    CloseOnCertificate,
+}
+
+impl Answer {
+    fn to(self, certificate: bool) -> Self {
+        match (self, certificate) {
+            (Self::CloseOnCertificate, true) => Self::Close,
+            (Self::CloseOnCertificate, false) => Self::Settings,
+            (answer, _) => answer,
+        }
+    }
 }
 
 /// A server that is gone when it is dropped.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
+    /// How many connections have been made on which a certificate was shown.
+    pub(crate) certificates: Arc<AtomicUsize>,
     _tasks: JoinSet<()>,
 }
 
@@ -117,19 +141,22 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut tasks = JoinSet::new();
+        let certificates = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&certificates);
         tasks.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                let tls = tls.clone();
+                let (tls, count) = (tls.clone(), Arc::clone(&count));
                 connections.spawn(async move {
                     let Some(tls) = tls else { return converse(stream, answer).await };
-                    if let Ok(stream) = tls.accept(stream).await {
-                        converse(stream, answer).await;
-                    }
+                    let Ok(stream) = tls.accept(stream).await else { return };
+                    let shown = stream.get_ref().1.peer_certificates().is_some();
+                    count.fetch_add(usize::from(shown), Ordering::SeqCst);
+                    converse(stream, answer.to(shown)).await;
                 });
             }
         });
-        Self { address, _tasks: tasks }
+        Self { address, certificates, _tasks: tasks }
     }
 }
 
@@ -138,7 +165,7 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, answer: Answ
         // An empty SETTINGS frame: how every HTTP/2 server begins.
         Answer::Settings => stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap(),
         Answer::Nothing => {}
-        Answer::Close => return,
+        Answer::Close | Answer::CloseOnCertificate => return,
     }
     // Reads until the client is gone; its end is no concern of the server's.
     let mut read = [0; 1024];

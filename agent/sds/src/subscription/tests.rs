@@ -185,15 +185,49 @@ fn in_state_of_the_world_a_name_that_is_not_served_is_left_out() {
 }
 
 #[test]
+fn in_state_of_the_world_who_wants_nothing_else_is_refused() {
+    let foreign = |names| Err(Refusal::Foreign(list(names)));
+    let mut stream = Subscription::new(1);
+    assert_eq!(stream.whole(whole("x y", ""), &shelf("a", "r")), foreign("x y"));
+
+    let mut stream = Subscription::new(1);
+    stream.whole(whole("default x", ""), &shelf("a", "r")).unwrap();
+    assert_eq!(stream.whole(whole("x", "1-1"), &shelf("a", "r")), foreign("x"));
+
+    // What is only not there yet is waited for.
+    let mut stream = Subscription::new(1);
+    let reaction = stream.whole(whole("default x", ""), &empty()).unwrap();
+    assert_eq!((reaction.unknown, reaction.answer), (list("x"), None));
+    let refused = Subscription::new(1).change(change("x", "", ""), &empty()).unwrap();
+    assert_eq!(refused.answer.unwrap().gone, list("x"), "in delta there is a word for it");
+}
+
+#[test]
+fn what_is_wanted_is_what_was_asked_for_last() {
+    let wanted = |stream: &Subscription| stream.wanted().map(str::to_owned).collect::<Vec<_>>();
+    let mut stream = Subscription::new(1);
+    stream.whole(whole("default ROOTCA", ""), &empty()).unwrap();
+    stream.whole(whole("default", ""), &empty()).unwrap();
+    assert_eq!(wanted(&stream), ["default"]);
+    stream.whole(whole("", ""), &empty()).unwrap();
+    assert!(wanted(&stream).is_empty());
+
+    let mut stream = Subscription::new(2);
+    stream.change(change("default ROOTCA", "", ""), &empty()).unwrap();
+    stream.change(change("", "default", ""), &empty()).unwrap();
+    assert_eq!(wanted(&stream), ["ROOTCA"]);
+}
+
+#[test]
 fn a_stream_cannot_ask_for_any_number_of_names() {
     let name = |index: usize| format!("n{index}");
     let many = |count| (0..count).map(name).collect::<Vec<_>>();
     let mut stream = Subscription::new(1);
     let request = Whole { names: many(129), ..Whole::default() };
-    assert_eq!(stream.whole(request, &empty()), Err(TooMuch));
+    assert_eq!(stream.whole(request, &empty()), Err(Refusal::TooMuch));
     let long = Whole { names: vec!["n".repeat(8193)], ..Whole::default() };
-    assert_eq!(stream.whole(long, &empty()), Err(TooMuch));
+    assert_eq!(stream.whole(long, &empty()), Err(Refusal::TooMuch));
 
     stream.change(Change { subscribe: many(128), ..Change::default() }, &empty()).unwrap();
-    assert_eq!(stream.change(change("more", "", ""), &empty()), Err(TooMuch));
+    assert_eq!(stream.change(change("more", "", ""), &empty()), Err(Refusal::TooMuch));
 }

@@ -2,10 +2,12 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration, time::SystemTime};
 
-use hawser_pki::{Bundle, Chain, Identity, KeyKind, PrivateKey, SpiffeId};
+use hawser_pki::{Bundle, Chain, Crl, Identity, KeyKind, PrivateKey, SpiffeId};
 use hawser_proto::envoy::envoy::{
     config::core::v3::{DataSource, Node, data_source::Specifier},
-    extensions::transport_sockets::tls::v3::Secret,
+    extensions::transport_sockets::tls::v3::{
+        CertificateValidationContext, Secret, TlsCertificate, secret,
+    },
     service::{
         discovery::v3::{
             DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
@@ -16,7 +18,9 @@ use hawser_proto::envoy::envoy::{
 use hyper_util::rt::TokioIo;
 use prost::Message;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateSigningRequestParams, CertifiedIssuer, IsCa,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams,
+    CertificateSigningRequestParams, CertifiedIssuer, DnType, IsCa, KeyIdMethod, KeyUsagePurpose,
+    RevokedCertParams, SerialNumber,
 };
 use tokio::{
     net::UnixStream,
@@ -37,14 +41,45 @@ pub(crate) struct Mesh(CertifiedIssuer<'static, rcgen::KeyPair>);
 
 impl Mesh {
     pub(crate) fn new() -> Self {
+        Self::named("the root")
+    }
+
+    pub(crate) fn named(name: &str) -> Self {
         let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key = rcgen::KeyPair::generate().unwrap();
         Self(CertifiedIssuer::self_signed(params, key).unwrap())
     }
 
+    /// A list that takes the certificate with this serial number back.
+    pub(crate) fn crl(&self, serial: u64) -> String {
+        let now = SystemTime::now();
+        let list = CertificateRevocationListParams {
+            this_update: now.into(),
+            next_update: (now + Duration::from_secs(3600)).into(),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: vec![RevokedCertParams {
+                serial_number: SerialNumber::from(serial),
+                revocation_time: now.into(),
+                reason_code: None,
+                invalidity_date: None,
+            }],
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let pem = list.signed_by(&self.0).unwrap().pem().unwrap();
+        // As it is served: one form, whatever the file looks like.
+        Crl::from_pem(&pem).unwrap().pem().to_owned()
+    }
+
+    pub(crate) fn roots(&self) -> Bundle {
+        Bundle::from_pem(&self.0.pem()).unwrap()
+    }
+
     pub(crate) fn root_pem(&self) -> String {
-        Bundle::from_pem(&self.0.pem()).unwrap().pem().to_owned()
+        self.roots().pem().to_owned()
     }
 
     pub(crate) fn identity(&self) -> Identity {
@@ -56,8 +91,7 @@ impl Mesh {
         request.params.not_before = (now - Duration::from_secs(60)).into();
         request.params.not_after = (now + Duration::from_secs(3600)).into();
         let leaf = request.signed_by(&self.0).unwrap().pem();
-        let roots = Bundle::from_pem(&self.root_pem()).unwrap();
-        Identity::new(key, Chain::from_pem(&leaf).unwrap(), roots).unwrap()
+        Identity::new(key, Chain::from_pem(&leaf).unwrap(), self.roots()).unwrap()
     }
 }
 
@@ -66,6 +100,7 @@ pub(crate) struct Agent {
     pub(crate) counts: Arc<Counts>,
     path: PathBuf,
     identity: watch::Sender<Option<Arc<Identity>>>,
+    trusted: watch::Sender<Option<Arc<Bundle>>>,
     stop: CancellationToken,
     tasks: JoinSet<()>,
     _folder: tempfile::TempDir,
@@ -73,21 +108,42 @@ pub(crate) struct Agent {
 
 impl Agent {
     pub(crate) fn start() -> Self {
+        Self::with(Options::default())
+    }
+
+    pub(crate) fn with(options: Options) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("sds.sock");
         let listener = hawser_rt::uds::bind(&path, 0o660).unwrap();
-        let (identity, seen) = watch::channel(None);
-        let (options, stop) = (Options::default(), CancellationToken::new());
+        let ((identity, seen), (trusted, believed)) = (watch::channel(None), watch::channel(None));
+        let stop = CancellationToken::new();
         let (counts, mut tasks) = (options.counts.clone(), JoinSet::new());
         let stopped = stop.clone();
-        tasks.spawn(async move { serve(listener, options, seen, stopped).await.unwrap() });
-        Self { counts, path, identity, stop, tasks, _folder: folder }
+        tasks
+            .spawn(async move { serve(listener, options, seen, believed, stopped).await.unwrap() });
+        Self { counts, path, identity, trusted, stop, tasks, _folder: folder }
     }
 
+    /// Publishes an identity, and its roots as those to trust.
     pub(crate) fn publish(&self, identity: Identity) -> Arc<Identity> {
+        let roots = Some(Arc::new(identity.roots.clone()));
+        self.trusted.send_if_modified(|trusted| {
+            let changed = *trusted != roots;
+            *trusted = roots;
+            changed
+        });
+        self.publish_alone(identity)
+    }
+
+    /// Publishes an identity, and leaves the trusted roots as they are.
+    pub(crate) fn publish_alone(&self, identity: Identity) -> Arc<Identity> {
         let identity = Arc::new(identity);
         self.identity.send_replace(Some(identity.clone()));
         identity
+    }
+
+    pub(crate) fn trust(&self, roots: Bundle) {
+        self.trusted.send_replace(Some(Arc::new(roots)));
     }
 
     /// Waits until the counters say so.
@@ -198,7 +254,38 @@ pub(crate) fn names(secrets: &[Secret]) -> Vec<&str> {
     secrets.iter().map(|secret| secret.name.as_str()).collect()
 }
 
-pub(crate) fn bytes(source: Option<&DataSource>) -> Vec<u8> {
+fn pair(secret: &Secret) -> &TlsCertificate {
+    match secret.r#type.as_ref().unwrap() {
+        secret::Type::TlsCertificate(pair) => pair,
+        other => panic!("no pair: {other:?}"),
+    }
+}
+
+fn context(secret: &Secret) -> &CertificateValidationContext {
+    match secret.r#type.as_ref().unwrap() {
+        secret::Type::ValidationContext(context) => context,
+        other => panic!("no roots: {other:?}"),
+    }
+}
+
+pub(crate) fn chain(secret: &Secret) -> Vec<u8> {
+    bytes(pair(secret).certificate_chain.as_ref())
+}
+
+pub(crate) fn key(secret: &Secret) -> Vec<u8> {
+    bytes(pair(secret).private_key.as_ref())
+}
+
+pub(crate) fn roots(secret: &Secret) -> Vec<u8> {
+    bytes(context(secret).trusted_ca.as_ref())
+}
+
+pub(crate) fn crl(secret: &Secret) -> Option<Vec<u8>> {
+    let crl = context(secret).crl.as_ref();
+    crl.map(|crl| bytes(Some(crl)))
+}
+
+fn bytes(source: Option<&DataSource>) -> Vec<u8> {
     match source.unwrap().specifier.as_ref().unwrap() {
         Specifier::InlineBytes(bytes) => bytes.clone(),
         other => panic!("not inline: {other:?}"),

@@ -127,3 +127,36 @@ fn what_is_remembered_of_foreign_texts_is_bounded() {
     assert_eq!(session.pending.len(), MOST_TYPES);
     assert!(session.pending.values().all(|pending| pending.version.len() == LONGEST_NOTE));
 }
+
+#[test]
+fn requests_wait_again_until_istiod_has_said_something() {
+    let mut session = Session::new(Flavour::Sotw);
+    let messages = ["a", "b", "c"].map(|type_url| asks(type_url, "", None));
+    for message in &messages {
+        session.request(message.clone()).unwrap();
+    }
+    let bytes = session.waiting_bytes;
+    session.next_request();
+    session.next_request();
+    for _ in 0..2 {
+        assert!(session.begin_again());
+        assert_eq!(session.waiting_bytes, bytes);
+        for message in &messages {
+            assert_eq!(session.next_request().as_ref(), Some(message));
+        }
+        assert_eq!((session.next_request(), session.waiting_bytes), (None, 0));
+    }
+    session.response(&sends("a", "v1", "n1"));
+    assert!(!session.begin_again());
+    assert_eq!(session.next_request(), None);
+}
+
+#[test]
+fn what_is_too_much_to_keep_is_given_once() {
+    let mut session = Session::new(Flavour::Sotw);
+    for _ in 0..2 {
+        session.request(Bytes::from(vec![0xff; MOST_GIVEN / 2])).unwrap();
+        session.next_request();
+    }
+    assert!(!session.begin_again());
+}

@@ -1,11 +1,18 @@
 //! Both ends of the relay: Envoy's, and istiod's.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, task::Poll, time::Duration};
+use std::{
+    fs::File, io::Write, net::SocketAddr, path::PathBuf, sync::Arc, task::Poll, time::Duration,
+};
 
 use bytes::Bytes;
-use hawser_istiod::{Endpoint, Hosts, Istiod, Roots};
+use hawser_istiod::{
+    Credentials, Endpoint, Hosts, Istiod, Roots,
+    credential::{self, TokenSource},
+};
 use hawser_node::Node;
+use hawser_pki::Bundle;
 use hawser_proto::istio::nds::NameTable;
+use hawser_rt::Clock;
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::copy_bidirectional,
@@ -22,7 +29,7 @@ use tonic::{
 };
 
 use crate::{
-    Flavour, Options, Seen, Standing, codec::Raw, downstream::Downstream, follow_names,
+    Flavour, Options, Own, Seen, Standing, codec::Raw, downstream::Downstream, follow,
     relay::Accepted, serve,
 };
 
@@ -73,22 +80,61 @@ impl FakeIstiod {
     }
 
     pub(crate) fn istiod(&self) -> Istiod {
+        self.shown(Credentials::none())
+    }
+
+    /// The way to this istiod for somebody who can show a token from each of these files.
+    pub(crate) fn shown_tokens(&self, files: &[PathBuf]) -> Istiod {
+        let tokens = files.iter().cloned().map(TokenSource::File).collect();
+        let options = credential::Options { tokens, ..credential::Options::default() };
+        self.shown(Credentials::new(options, watch::channel(None).1, Clock::default()))
+    }
+
+    fn shown(&self, credentials: Credentials) -> Istiod {
         let options = hawser_istiod::Options {
             endpoint: Endpoint { tls: false, ..self.address.to_string().parse().unwrap() },
             roots: Roots::System,
+            learned: false,
             hosts: Hosts::default(),
-            token: None,
             headers: Vec::new(),
             connect_timeout: Duration::from_secs(5),
         };
-        Istiod::new(options, watch::channel(None).1).unwrap()
+        Istiod::new(options, credentials, watch::channel(None).1, Clock::default()).unwrap()
     }
 
-    /// Follows the name table for as long as the task set lives.
-    pub(crate) fn follow(
-        &self,
-        seen: Seen,
-    ) -> (watch::Receiver<Option<Arc<NameTable>>>, JoinSet<()>) {
+    /// Follows names, and roots if they are wanted.
+    pub(crate) fn follow(&self, seen: Seen, with_trust: bool) -> Follower {
+        Follower::start(self.istiod(), seen, with_trust)
+    }
+}
+
+/// Two tokens to show.
+pub(crate) struct Tokens {
+    pub(crate) files: [PathBuf; 2],
+    _folder: tempfile::TempDir,
+}
+
+impl Tokens {
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let files = ["first", "second"].map(|name| folder.path().join(name));
+        for (path, payload) in files.iter().zip(["eyJzdWIiOiJhIn0", "eyJzdWIiOiJiIn0"]) {
+            let token = format!("eyJhbGciOiJub25lIn0.{payload}.c2ln");
+            File::create(path).unwrap().write_all(token.as_bytes()).unwrap();
+        }
+        Self { files, _folder: folder }
+    }
+}
+
+/// The agent's own stream, for as long as this lives.
+pub(crate) struct Follower {
+    pub(crate) names: watch::Receiver<Option<Arc<NameTable>>>,
+    pub(crate) trust: watch::Receiver<Option<Arc<Bundle>>>,
+    pub(crate) tasks: JoinSet<()>,
+}
+
+impl Follower {
+    pub(crate) fn start(istiod: Istiod, seen: Seen, with_trust: bool) -> Self {
         let node = Node {
             id: "sidecar~10.0.0.1~vm.vms~vms.svc.cluster.local".to_owned(),
             cluster: "vm.vms".to_owned(),
@@ -96,13 +142,11 @@ impl FakeIstiod {
             ips: Vec::new(),
             metadata: serde_json::Map::new(),
         };
-        let (publish, names) = watch::channel(None);
-        let (istiod, stop) = (self.istiod(), CancellationToken::new());
-        let mut tasks = JoinSet::new();
-        tasks.spawn(async move {
-            follow_names(node, istiod, publish, seen, stop).await.unwrap();
-        });
-        (names, tasks)
+        let ((publish, names), (tell, trust)) = (watch::channel(None), watch::channel(None));
+        let own = Own { names: publish, trust: with_trust.then_some(tell) };
+        let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
+        tasks.spawn(async move { follow(node, istiod, own, seen, stop).await.unwrap() });
+        Self { names, trust, tasks }
     }
 }
 
@@ -117,12 +161,15 @@ pub(crate) struct Agent {
 
 impl Agent {
     pub(crate) fn start(istiod: &FakeIstiod) -> Self {
+        Self::with(istiod.istiod())
+    }
+
+    pub(crate) fn with(istiod: Istiod) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("xds.sock");
         let listener = hawser_rt::uds::bind(&path, 0o660).unwrap();
         let (seen, stop) = (Seen::default(), CancellationToken::new());
-        let serving =
-            serve(listener, Options::default(), istiod.istiod(), seen.clone(), stop.clone());
+        let serving = serve(listener, Options::default(), istiod, seen.clone(), stop.clone());
         let mut tasks = JoinSet::new();
         tasks.spawn(async move { serving.await.unwrap() });
         Self { seen, path, stop, tasks, _folder: folder }

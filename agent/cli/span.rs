@@ -1,0 +1,25 @@
+//! Spans of time as people say them.
+
+/// Seconds in the two largest units.
+pub(super) fn span(seconds: i64) -> String {
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, _) => format!("{minutes}m {}s", seconds % 60),
+        (0, _, _) => format!("{hours}h {minutes}m"),
+        _ => format!("{days}d {hours}h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_said_in_two_units() {
+        let table = [(5, "5s"), (65, "1m 5s"), (86_399, "23h 59m"), (90_000, "1d 1h")];
+        for (seconds, said) in table {
+            assert_eq!(span(seconds), said);
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! Users and groups by name or number, as this machine knows them.
+
+use nix::unistd::{Group, User};
+
+/// The number of a user.
+pub fn user(text: &str) -> Option<u32> {
+    let named = || User::from_name(text).ok().flatten().map(|user| user.uid.as_raw());
+    text.parse().ok().or_else(named)
+}
+
+/// The number of a group.
+pub fn group(text: &str) -> Option<u32> {
+    let named = || Group::from_name(text).ok().flatten().map(|group| group.gid.as_raw());
+    text.parse().ok().or_else(named)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accounts_go_by_name_and_by_number() {
+        assert_eq!((user("root"), group("root")), (Some(0), Some(0)));
+        assert_eq!((user("4711"), group("4711")), (Some(4711), Some(4711)));
+        assert_eq!((user("nobody knows"), group("")), (None, None));
+    }
+}

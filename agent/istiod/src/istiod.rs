@@ -1,0 +1,305 @@
+//! One way to istiod, and which credentials are shown on it.
+//!
+//! A dial shows one presentation. Those that TLS rejects fall through to the next within one
+//! [`Istiod::connect`]; those that a call refuses are remembered for the next one.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use hawser_pki::Bundle;
+use hawser_rt::{Chain, Clock, Throttle};
+use parking_lot::Mutex;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls_pki_types::ServerName;
+use tokio::sync::watch;
+use tonic::{metadata::MetadataMap, transport::Channel};
+use tracing::{debug, warn};
+
+use crate::{
+    Connection, Credentials, Endpoint, Error, Hosts, Roots, Shown,
+    connection::Presented,
+    credential::{Purse, WANTS_A_TOKEN},
+    error::Verdict,
+    headers,
+    presentation::{Mark, Marks, Memory, Next, Origin, Presentation},
+    roots::Believed,
+};
+
+/// Where istiod is and whom we believe to be it.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where it listens.
+    pub endpoint: Endpoint,
+    /// What its certificate must chain to.
+    pub roots: Roots,
+    /// Whether roots that came with certificates are believed too. Not where somebody has named
+    /// the roots: then these are meant and no others.
+    pub learned: bool,
+    /// Addresses known without DNS.
+    pub hosts: Hosts,
+    /// Headers of every call, as `clusterid`. Names are lowered.
+    pub headers: Vec<(String, String)>,
+    /// For each step of each address: resolve, connect, handshake, first answer.
+    pub connect_timeout: Duration,
+}
+
+/// The way to istiod. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Istiod(Arc<Way>);
+
+/// What all clones of an [`Istiod`] share.
+#[derive(Debug)]
+pub(crate) struct Way {
+    pub(crate) options: Options,
+    pub(crate) headers: MetadataMap,
+    pub(crate) server_name: ServerName<'static>,
+    pub(crate) provider: Arc<CryptoProvider>,
+    pub(crate) clock: Clock,
+    credentials: Credentials,
+    learned: watch::Receiver<Option<Arc<Bundle>>>,
+    memory: Mutex<Memory>,
+    fell_back: Throttle,
+}
+
+impl Istiod {
+    /// Checks the options; nothing is dialled, read or asked yet. Credentials and learned roots
+    /// are looked at on each dial.
+    pub fn new(
+        options: Options,
+        credentials: Credentials,
+        learned: watch::Receiver<Option<Arc<Bundle>>>,
+        clock: Clock,
+    ) -> Result<Self, Error> {
+        let headers = headers::headers(&options.headers)?;
+        let name = options.endpoint.verified_name();
+        let server_name = ServerName::try_from(name.to_owned())
+            .ok()
+            .ok_or_else(|| Error::ServerName { name: name.to_owned() })?;
+        Ok(Self(Arc::new(Way {
+            options,
+            headers,
+            server_name,
+            provider: Arc::new(aws_lc_rs::default_provider()),
+            clock,
+            credentials,
+            learned,
+            memory: Mutex::default(),
+            fell_back: Throttle::new(SELDOM),
+        })))
+    }
+
+    /// The configured address, `host:port`.
+    pub fn address(&self) -> String {
+        self.0.options.endpoint.to_string()
+    }
+
+    /// Whether istiod here does not heed client certificates, as far as is known: calls were not
+    /// authenticated although TLS took one. istio-csr may be like that. Then a token has to be
+    /// kept fresh.
+    pub fn ignores_certificates(&self) -> bool {
+        self.0.memory.lock().ignores_certificates()
+    }
+
+    /// Dials until istiod has answered. Every address of the name is tried in turn.
+    ///
+    /// Shown is the best that was not refused lately. A certificate that istiod rejects is left
+    /// out at once if there is something else: a token may obtain a better one.
+    pub async fn connect(&self) -> Result<Connection, Error> {
+        let way = &self.0;
+        let roots = way.roots().await?;
+        let mut purse = way.credentials.stock().purse(roots.is_some()).await;
+        let mut trial = Trial::default();
+        loop {
+            let now = way.clock.now();
+            let next = purse.offer.next(&way.memory.lock(), &trial.set_aside(), now);
+            match next {
+                Next::Ask(place) => way.credentials.stock().ask(place, &mut purse).await,
+                Next::Nothing => return Err(way.exhausted(trial, &purse)),
+                Next::Show(shown) => match way.show(shown, &purse, roots.as_ref()).await {
+                    Ok(spoken) => return Ok(self.connection(spoken, shown, &purse, &trial)),
+                    Err(error) => way.failed(error, shown, &purse, &mut trial)?,
+                },
+            }
+        }
+    }
+
+    fn connection(
+        &self,
+        (channel, peer): (Channel, SocketAddr),
+        shown: Presentation,
+        purse: &Purse,
+        trial: &Trial,
+    ) -> Connection {
+        let presented = Presented {
+            way: Arc::clone(&self.0),
+            what: purse.what(shown),
+            marks: purse.offer.marks(shown),
+            offer: purse.offer.clone(),
+            suspects: trial.suspects(),
+        };
+        debug!(endpoint = %self.address(), %peer, shown = presented.what, "connected to istiod");
+        self.0.tell_rejection(trial, &presented.what);
+        Connection {
+            channel,
+            peer,
+            shown: Shown::of(shown.certificate.is_some(), shown.token.is_some()),
+            headers: self.0.headers.clone(),
+            authorization: purse.token(shown).and_then(headers::bearer),
+            presented: Arc::new(presented),
+        }
+    }
+}
+
+impl Way {
+    /// Whom istiod has to be certified by; nobody without TLS.
+    async fn roots(&self) -> Result<Option<Believed>, Error> {
+        let Options { endpoint, roots, learned, .. } = &self.options;
+        if !endpoint.tls {
+            return Ok(None);
+        }
+        let learned = self.learned.borrow().clone().filter(|_| *learned);
+        roots.load(learned.as_deref(), self.clock.now()).await.map(Some)
+    }
+
+    async fn show(
+        &self,
+        shown: Presentation,
+        purse: &Purse,
+        roots: Option<&Believed>,
+    ) -> Result<(Channel, SocketAddr), Error> {
+        let key = purse.certificate(shown).map(|certificate| Arc::clone(&certificate.key));
+        let shown = Shown::of(key.is_some(), shown.token.is_some());
+        self.dial(shown, roots, key).await
+    }
+
+    /// What a dial that failed means: go on without that certificate, or give up.
+    fn failed(
+        &self,
+        error: Error,
+        shown: Presentation,
+        purse: &Purse,
+        trial: &mut Trial,
+    ) -> Result<(), Error> {
+        let what = purse.what(shown);
+        let certificate = purse.certificate(shown).map(|certificate| certificate.mark);
+        let (Some(certificate), Some(verdict)) = (certificate, error.verdict()) else {
+            return Err(trial.conclude(what, error));
+        };
+        if verdict == Verdict::Rejected {
+            self.memory.lock().rejected(certificate, self.clock.now());
+        }
+        trial.failures.push(Failure { certificate, verdict, what, error });
+        Ok(())
+    }
+
+    fn tell_rejection(&self, trial: &Trial, shown: &str) {
+        let Some(failure) = trial.rejection() else { return };
+        if self.fell_back.allow().is_some() {
+            let error = Chain(&failure.error);
+            warn!(rejected = failure.what, instead = shown, %error, "istiod rejects a certificate");
+        }
+    }
+
+    /// Nothing is left to show: next time all of it is tried again.
+    fn exhausted(&self, mut trial: Trial, purse: &Purse) -> Error {
+        self.memory.lock().forget();
+        match trial.failures.pop() {
+            Some(last) => trial.conclude(last.what, last.error),
+            None => {
+                let endpoint = self.options.endpoint.to_string();
+                Error::NothingLeft { endpoint, refused: purse.contents() }
+            }
+        }
+    }
+
+    pub(crate) fn accepted(&self, presented: &Presented) {
+        self.credentials.stock().used(&presented.what);
+        let now = self.clock.now();
+        let mut memory = self.memory.lock();
+        memory.accepted(presented.marks);
+        for suspect in &presented.suspects {
+            memory.rejected(*suspect, now);
+        }
+        if !presented.suspects.is_empty() && self.fell_back.allow().is_some() {
+            let instead = &presented.what;
+            warn!(instead, "istiod hangs up on a certificate, and believes what else there is");
+        }
+        self.credentials
+            .stock()
+            .heeded(&self.options.endpoint.to_string(), !memory.ignores_certificates());
+    }
+
+    pub(crate) fn refused(&self, presented: &Presented) -> bool {
+        let now = self.clock.now();
+        let mut memory = self.memory.lock();
+        let discovered = memory.refused(presented.marks, now);
+        let mut offer = presented.offer.clone();
+        if let Marks { certificate: None, token: Some(token) } = presented.marks
+            && token.origin == Origin::Asked
+        {
+            self.credentials.stock().token_refused(token.source);
+            offer.ask_again(token.source);
+        }
+        let more = offer.next(&memory, &[], now) != Next::Nothing;
+        if !more {
+            memory.forget();
+        }
+        if discovered {
+            let endpoint = self.options.endpoint.to_string();
+            self.credentials.stock().heeded(&endpoint, false);
+            warn!(%endpoint, remedy = WANTS_A_TOKEN, "client certificates are ignored here");
+        }
+        debug!(shown = presented.what, more, "istiod does not believe what was shown");
+        more
+    }
+}
+
+/// What one [`Istiod::connect`] has been through.
+#[derive(Debug, Default)]
+struct Trial {
+    failures: Vec<Failure>,
+}
+
+/// A dial that may have failed by its certificate.
+#[derive(Debug)]
+struct Failure {
+    certificate: Mark,
+    verdict: Verdict,
+    what: String,
+    error: Error,
+}
+
+impl Trial {
+    fn set_aside(&self) -> Vec<Mark> {
+        self.failures.iter().map(|failure| failure.certificate).collect()
+    }
+
+    fn rejection(&self) -> Option<&Failure> {
+        self.failures.iter().find(|failure| failure.verdict == Verdict::Rejected)
+    }
+
+    /// Certificates on which the connection broke without a word. Only if istiod believes what
+    /// was shown instead is it clear that it was they.
+    fn suspects(&self) -> Vec<Mark> {
+        let suspects = self.failures.iter().filter(|failure| failure.verdict == Verdict::CutOff);
+        suspects.map(|failure| failure.certificate).collect()
+    }
+
+    /// The one error that says most: the first clear rejection, which tells what else was tried,
+    /// else what was heard in the end.
+    fn conclude(&mut self, what: String, error: Error) -> Error {
+        let mut told: Vec<(String, Error)> =
+            self.failures.drain(..).map(|failure| (failure.what, failure.error)).collect();
+        let clear = told.iter().position(|(_, error)| error.verdict() == Some(Verdict::Rejected));
+        let first = match clear {
+            Some(clear) => {
+                told.push((what, error));
+                told.remove(clear).1
+            }
+            None => error,
+        };
+        let tried = told.iter().map(|(what, error)| format!("{what}: {}", error.brief()));
+        first.with_tried(tried.collect())
+    }
+}
+
+const SELDOM: Duration = Duration::from_secs(600);

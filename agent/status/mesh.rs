@@ -1,0 +1,222 @@
+//! What there is to say of configuration, names and Envoy.
+
+use std::{collections::BTreeMap, fmt, net::SocketAddr, sync::Arc};
+
+use hawser_dns::Counts as DnsCounts;
+use hawser_envoy::supervise::{EnvoyState, Phase};
+use hawser_proto::istio::nds::NameTable;
+use hawser_xds::{Exchange, Seen};
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use super::seconds;
+
+/// Where every fact comes from.
+#[derive(Debug, Clone)]
+pub struct Mesh {
+    /// The names that istiod has sent.
+    pub names: watch::Receiver<Option<Arc<NameTable>>>,
+    /// What passes between istiod, the agent and Envoy.
+    pub seen: Seen,
+    /// The DNS proxy, if there is one: where it listens, and what it has done.
+    pub dns: Option<(Vec<SocketAddr>, Arc<DnsCounts>)>,
+    /// Envoy's admin interface.
+    pub admin: SocketAddr,
+    /// Envoy's life, if the agent leads it.
+    pub envoy: Option<watch::Receiver<EnvoyState>>,
+}
+
+/// All of it, or nothing on a machine that only keeps certificates.
+#[derive(Debug, Default)]
+pub(super) struct Status {
+    pub(super) istiod: Option<IstiodStatus>,
+    pub(super) names: Option<usize>,
+    pub(super) relay: Option<RelayStatus>,
+    pub(super) dns: Option<DnsStatus>,
+    pub(super) envoy: Option<EnvoyStatus>,
+}
+
+/// The agent's own stream.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names are the documentation")]
+pub struct IstiodStatus {
+    pub address: String,
+    pub connected: bool,
+    /// Seconds since 1970.
+    pub since: Option<u64>,
+    pub trouble: Option<String>,
+}
+
+/// What Envoy has of its configuration.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "as above")]
+pub struct RelayStatus {
+    pub streams: usize,
+    /// Those that istiod has answered on.
+    pub joined: usize,
+    pub trouble: Option<String>,
+    pub types: BTreeMap<String, TypeStatus>,
+}
+
+/// The last response of one type.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "as above")]
+pub struct TypeStatus {
+    /// The last that was passed to Envoy.
+    pub sent: Option<VersionStatus>,
+    /// The last that Envoy has taken.
+    pub accepted: Option<VersionStatus>,
+    pub responses: u64,
+    pub rejections: u64,
+    /// Why Envoy refused the last one that it refused.
+    pub rejected: Option<String>,
+}
+
+impl TypeStatus {
+    /// Whether Envoy works with something older than what was sent last.
+    pub fn sent_is_refused(&self) -> bool {
+        let version = |of: &Option<VersionStatus>| of.as_ref().map(|it| it.version.clone());
+        self.rejections > 0 && version(&self.sent) != version(&self.accepted)
+    }
+}
+
+/// A version of the resources of a type.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "as above")]
+pub struct VersionStatus {
+    pub version: String,
+    pub resources: usize,
+    /// Seconds since 1970.
+    pub at: u64,
+}
+
+/// The DNS proxy.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "as above")]
+pub struct DnsStatus {
+    pub listen: Vec<SocketAddr>,
+    /// Names that are answered, aliases and search domains included.
+    pub names: u64,
+    pub queries: u64,
+    pub answered: u64,
+    pub relayed: u64,
+    pub relay_failed: u64,
+}
+
+/// Envoy, as far as the agent knows.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "as above")]
+pub struct EnvoyStatus {
+    pub admin: SocketAddr,
+    /// `elsewhere` if the agent does not lead its life.
+    pub state: String,
+    pub pid: Option<u32>,
+    pub restarts: u64,
+}
+
+impl Mesh {
+    pub(super) fn status(&self, address: &str) -> Status {
+        let standing = self.seen.standing();
+        Status {
+            istiod: Some(istiod(address, &standing.names)),
+            names: self.names.borrow().as_ref().map(|names| names.table.len()),
+            relay: Some(relay(standing)),
+            dns: self.dns.as_ref().map(|(listen, counts)| dns(listen, counts)),
+            envoy: Some(self.envoy()),
+        }
+    }
+
+    fn envoy(&self) -> EnvoyStatus {
+        let state = self.envoy.as_ref().map(|state| state.borrow().clone());
+        let (word, pid) = match state.as_ref().map(|state| state.phase) {
+            None => ("elsewhere", None),
+            Some(Phase::Starting) => ("starting", None),
+            Some(Phase::Running { pid }) => ("running", Some(pid)),
+            Some(Phase::Restarting { .. }) => ("restarting", None),
+            Some(Phase::Stopping { pid }) => ("stopping", Some(pid)),
+            Some(Phase::Stopped) => ("stopped", None),
+        };
+        EnvoyStatus {
+            admin: self.admin,
+            state: word.to_owned(),
+            pid,
+            restarts: state.map_or(0, |state| state.restarts),
+        }
+    }
+}
+
+fn istiod(address: &str, names: &hawser_xds::Names) -> IstiodStatus {
+    let away = names.joined.is_none();
+    IstiodStatus {
+        address: address.to_owned(),
+        connected: !away,
+        since: names.joined.map(seconds),
+        trouble: names.failure.as_ref().filter(|_| away).map(|failure| failure.error.clone()),
+    }
+}
+
+fn relay(standing: hawser_xds::Standing) -> RelayStatus {
+    let trouble = standing.failure.filter(|_| standing.joined == 0);
+    RelayStatus {
+        streams: standing.streams,
+        joined: standing.joined,
+        trouble: trouble.map(|failure| failure.error),
+        types: standing.types.into_iter().map(|(type_url, seen)| (type_url, seen.into())).collect(),
+    }
+}
+
+impl From<Exchange> for TypeStatus {
+    fn from(seen: Exchange) -> Self {
+        Self {
+            sent: seen.sent.map(Into::into),
+            accepted: seen.accepted.map(Into::into),
+            responses: seen.responses,
+            rejections: seen.rejections,
+            rejected: seen.rejected.map(|rejection| rejection.error),
+        }
+    }
+}
+
+impl From<hawser_xds::Version> for VersionStatus {
+    fn from(seen: hawser_xds::Version) -> Self {
+        Self { version: seen.version, resources: seen.resources, at: seconds(seen.at) }
+    }
+}
+
+fn dns(listen: &[SocketAddr], counts: &DnsCounts) -> DnsStatus {
+    let totals = counts.totals();
+    DnsStatus {
+        listen: listen.to_vec(),
+        names: totals.names,
+        queries: totals.queries,
+        answered: totals.answered,
+        relayed: totals.relayed,
+        relay_failed: totals.relay_failed,
+    }
+}
+
+impl fmt::Display for DnsStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for address in &self.listen {
+            write!(f, "{address} ")?;
+        }
+        write!(f, "{} answered, {} relayed", self.answered, self.relayed)?;
+        if self.relay_failed > 0 {
+            write!(f, ", {} failed", self.relay_failed)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for EnvoyStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.state)?;
+        if let Some(pid) = self.pid {
+            write!(f, " (pid {pid})")?;
+        }
+        if self.restarts > 0 {
+            write!(f, ", restarted {} times", self.restarts)?;
+        }
+        write!(f, ", admin at {}", self.admin)
+    }
+}

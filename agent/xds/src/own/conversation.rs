@@ -1,0 +1,158 @@
+//! The conversation on the agent's own stream, as values: responses in, news and replies out.
+//!
+//! What is true of every type on it:
+//!
+//! - News is told before the reply is sent, and the reply takes the response or refuses it.
+//! - What cannot be read is refused with the last version that was taken, once per response.
+//! - What was not asked for is not answered.
+
+mod names;
+#[cfg(test)]
+mod tests;
+mod trust;
+
+use hawser_pki::Bundle;
+use hawser_proto::{
+    envoy::{
+        envoy::{config::core::v3::Node, service::discovery::v3::DiscoveryRequest},
+        google::rpc,
+    },
+    istio::nds::NameTable,
+    type_url,
+};
+
+use crate::{Flavour, Response};
+
+/// What one stream has agreed on.
+#[derive(Debug)]
+pub(super) struct Conversation {
+    names: Talk,
+    /// None if it was not asked for.
+    trust: Option<Talk>,
+}
+
+/// The part of it that is about one type.
+#[derive(Debug)]
+struct Talk {
+    type_url: &'static str,
+    /// The last version that was taken.
+    version: String,
+}
+
+/// What a response brought.
+#[derive(Debug, PartialEq)]
+pub(super) struct Heard {
+    /// None if it was about nothing that was asked for.
+    pub(super) news: Option<News>,
+    /// To be sent once the news is published.
+    pub(super) reply: Option<DiscoveryRequest>,
+}
+
+/// What there is to tell.
+#[derive(Debug, PartialEq)]
+pub(super) enum News {
+    Names {
+        table: NameTable,
+        version: String,
+    },
+    /// Roots of the mesh; none if istiod says that there are no more than the agent knows.
+    Trust {
+        bundle: Option<Bundle>,
+        version: String,
+    },
+    Refused {
+        topic: Topic,
+        version: String,
+        error: String,
+    },
+    /// A response with nothing in it: it changes nothing.
+    Nothing,
+}
+
+/// What a response is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Topic {
+    Names,
+    Trust,
+}
+
+/// What a response is taken as.
+enum Reading {
+    News(News),
+    /// Nothing in it, and that is taken.
+    Empty,
+    /// Nothing in it, and that is not spoken of.
+    PassedOver,
+    Unfit(String),
+}
+
+impl Conversation {
+    /// Begins anew, with the first requests of the stream.
+    pub(super) fn begin(node: Node, with_trust: bool) -> (Self, Vec<DiscoveryRequest>) {
+        let conversation = Self {
+            names: Talk::new(type_url::NAME_TABLE),
+            trust: with_trust.then(|| Talk::new(type_url::PROXY_CONFIG)),
+        };
+        // Names first: they are what the stream is for. Who asks is said once.
+        let names = DiscoveryRequest { node: Some(node), ..conversation.names.request() };
+        let mut requests = vec![names];
+        requests.extend(conversation.trust.as_ref().map(Talk::request));
+        (conversation, requests)
+    }
+
+    pub(super) fn hear(&mut self, message: &[u8]) -> Heard {
+        let nothing = Heard { news: None, reply: None };
+        let Ok(seen) = Response::scan(Flavour::Sotw, message) else { return nothing };
+        let (nonce, version) = (seen.nonce.to_owned(), seen.version.to_owned());
+        let (topic, talk) = match (seen.type_url, &mut self.trust) {
+            (type_url::NAME_TABLE, _) => (Topic::Names, &mut self.names),
+            (type_url::PROXY_CONFIG, Some(trust)) => (Topic::Trust, trust),
+            _ => return nothing,
+        };
+        let reading = match topic {
+            Topic::Names => names::read(message, &version),
+            Topic::Trust => trust::read(message, &version),
+        };
+        let (news, reply) = match reading {
+            Reading::News(news) => (news, Some(talk.take(nonce, version))),
+            Reading::Empty => (News::Nothing, Some(talk.take(nonce, version))),
+            Reading::PassedOver => (News::Nothing, None),
+            Reading::Unfit(error) => {
+                let reply = talk.refuse(nonce, error.clone());
+                let version = version.chars().take(LONGEST_NOTE).collect();
+                (News::Refused { topic, version, error }, Some(reply))
+            }
+        };
+        Heard { news: Some(news), reply }
+    }
+}
+
+impl Talk {
+    fn new(type_url: &'static str) -> Self {
+        Self { type_url, version: String::new() }
+    }
+
+    fn request(&self) -> DiscoveryRequest {
+        DiscoveryRequest {
+            version_info: self.version.clone(),
+            type_url: self.type_url.to_owned(),
+            ..DiscoveryRequest::default()
+        }
+    }
+
+    /// Acknowledges the response with that nonce.
+    fn take(&mut self, nonce: String, version: String) -> DiscoveryRequest {
+        self.version = version;
+        DiscoveryRequest { response_nonce: nonce, ..self.request() }
+    }
+
+    /// Refuses the response with that nonce.
+    fn refuse(&self, nonce: String, message: String) -> DiscoveryRequest {
+        let status = rpc::Status { code: INTERNAL, message, details: Vec::new() };
+        DiscoveryRequest { response_nonce: nonce, error_detail: Some(status), ..self.request() }
+    }
+}
+
+const LONGEST_NOTE: usize = 512;
+/// `google.rpc.Code.INTERNAL`, with which Envoy and istiod's own agent refuse.
+const INTERNAL: i32 = 13;

@@ -46,6 +46,7 @@ fn way(config: &Config, to: &Istiod, headers: &[(String, String)]) -> istiod::Op
 /// What istiod is shown.
 pub(crate) fn credentials(config: &Config) -> istiod::credential::Options {
     istiod::credential::Options {
+        id: Some(config.node.id.clone()),
         provisioned: config.identity.provisioned.clone(),
         tokens: config.identity.tokens.clone(),
     }

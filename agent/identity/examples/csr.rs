@@ -89,8 +89,8 @@ async fn round_trips(kind: KeyKind, id: &SpiffeId, times: usize) -> Vec<Duration
     let (publish, mut identity) = watch::channel(None::<Arc<Identity>>);
     let (learn, learned) = watch::channel(None);
     let shown = credential::Options {
-        provisioned: None,
         tokens: vec![TokenSource::File(file("token", &token))],
+        ..credential::Options::default()
     };
     let clock = Clock::default();
     let credentials = Credentials::new(shown, identity.clone(), clock.clone());

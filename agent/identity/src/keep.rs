@@ -40,27 +40,38 @@ pub struct Kept {
 
 /// What was kept for `id`, if anything was. What cannot be used stays where it is.
 pub fn kept(store: &Store, seal: Option<&SealKey>, id: &SpiffeId) -> Result<Option<Kept>, Error> {
-    let Some((body, sealed)) = opened(store, seal)? else { return Ok(None) };
+    read(store)?.map(|body| kept_in(body, seal, id)).transpose()
+}
+
+/// What this body of the file holds for `id`. Pure.
+pub fn kept_in(
+    body: Zeroizing<Vec<u8>>,
+    seal: Option<&SealKey>,
+    id: &SpiffeId,
+) -> Result<Kept, Error> {
+    let (body, sealed) = unsealed(body, seal)?;
     let (identity, trust) = parse(&body)?;
     if identity.spiffe_id() != id {
         let kept = Box::new(identity.spiffe_id().clone());
         return Err(Error::KeptForOther { kept, expected: Box::new(id.clone()) });
     }
-    Ok(Some(Kept { identity: Arc::new(identity), sealed, trust }))
+    Ok(Kept { identity: Arc::new(identity), sealed, trust })
 }
 
-type Opened = (Zeroizing<Vec<u8>>, bool);
+fn read(store: &Store) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
+    store.read(FILE, VERSION).map_err(|source| Error::ReadKept { source })
+}
+
+type Unsealed = (Zeroizing<Vec<u8>>, bool);
 
 /// The plain body, and whether it was sealed.
-fn opened(store: &Store, seal: Option<&SealKey>) -> Result<Option<Opened>, Error> {
-    let read = store.read(FILE, VERSION).map_err(|source| Error::ReadKept { source })?;
-    let Some(body) = read else { return Ok(None) };
+fn unsealed(body: Zeroizing<Vec<u8>>, seal: Option<&SealKey>) -> Result<Unsealed, Error> {
     if !seal::is_sealed(&body) {
-        return Ok(Some((body, false)));
+        return Ok((body, false));
     }
     let seal = seal.ok_or(Error::Sealed)?;
     let body = seal.open(&body).map_err(|source| Error::OpenKept { source })?;
-    Ok(Some((body, true)))
+    Ok((body, true))
 }
 
 /// Where the pair is kept, and how. Blocks: for a thread that may.
@@ -113,9 +124,8 @@ impl Keeper {
 
     /// What is in the way and cannot be opened is not written over.
     fn make_room(&self) {
-        if let Err(error @ (Error::Sealed | Error::OpenKept { .. })) =
-            opened(&self.store, self.seal.as_ref())
-        {
+        let Ok(Some(body)) = read(&self.store) else { return };
+        if let Err(error) = unsealed(body, self.seal.as_ref()) {
             self.set_aside(&error);
         }
     }

@@ -35,9 +35,10 @@ mod subscription;
 mod trust;
 
 pub use error::Error;
-pub use keep::{FILE, Kept, kept};
+pub use keep::{FILE, Kept, kept, kept_in};
 pub use options::{Files, Inlets, Options, Outlets, Renewal, Source};
 pub use progress::{AtRest, Obtained, Progress};
+pub use request::Wanted;
 pub use run::run;
 pub use schedule::Skew;
 pub use seal::{SealError, SealKey};

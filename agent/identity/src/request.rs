@@ -124,6 +124,10 @@ impl Way<'_> {
                 }
             };
             let unknown = status.code() == Code::Unauthenticated;
+            // Who is asking was settled before what they ask for was found wrong.
+            if status.code() == Code::InvalidArgument {
+                connection.accepted();
+            }
             // There may be something else to show: at once, because this cannot get better.
             if !(unknown && connection.refused()) {
                 return Err(self.refused(&status).await);
@@ -167,17 +171,21 @@ async fn ask(
     Ok(answer.into_inner().cert_chain)
 }
 
-/// What a certificate has to be to be of use.
+/// What a certificate has to be to be of use. Pure.
 #[derive(Debug)]
-pub(crate) struct Wanted<'a> {
-    pub(crate) ca: String,
-    pub(crate) id: &'a SpiffeId,
-    pub(crate) ttl: Duration,
+pub struct Wanted<'a> {
+    /// Who answers, for messages.
+    pub ca: String,
+    /// Whom it has to name.
+    pub id: &'a SpiffeId,
+    /// How long it was asked to live.
+    pub ttl: Duration,
 }
 
 impl Wanted<'_> {
-    /// The last element is the roots; the rest is the chain, leaf first.
-    fn fitting(&self, key: PrivateKey, answer: &[String]) -> Result<Identity, Error> {
+    /// The identity that `key` and an answer to its request make. The last element is the roots;
+    /// the rest is the chain, leaf first.
+    pub fn fitting(&self, key: PrivateKey, answer: &[String]) -> Result<Identity, Error> {
         let Some((roots, chain)) = answer.split_last().filter(|(_, chain)| !chain.is_empty())
         else {
             return Err(Error::ShortAnswer { ca: self.ca.clone() });
@@ -190,7 +198,8 @@ impl Wanted<'_> {
             .map_err(|source| Error::Unusable { ca: self.ca.clone(), source: Box::new(source) })
     }
 
-    fn check(&self, identity: &Identity, now: SystemTime) -> Result<(), Error> {
+    /// Whether what fits is for the right workload, and valid at `now`.
+    pub fn check(&self, identity: &Identity, now: SystemTime) -> Result<(), Error> {
         let ca = self.ca.clone();
         if identity.spiffe_id() != self.id {
             let issued = Box::new(identity.spiffe_id().clone());

@@ -25,7 +25,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use hawser_pki::Identity;
+use hawser_pki::{Identity, SpiffeId};
 use hawser_rt::{Chain, Clock, Throttle, files::Watch};
 use parking_lot::Mutex;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
@@ -45,6 +45,9 @@ use crate::presentation::Mark;
 /// What may be shown besides the machine's own certificate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
+    /// Who this machine is: istiod issues what a certificate says, so one of somebody else would
+    /// only lead to a certificate of somebody else.
+    pub id: Option<SpiffeId>,
     /// A directory with `key.pem` and `cert-chain.pem`, shown while there is no own certificate.
     pub provisioned: Option<PathBuf>,
     /// Where tokens come from, best first.
@@ -203,7 +206,13 @@ impl Stock {
         if let Some(directory) = &self.options.provisioned {
             let what = purse::provisioned(directory);
             match provisioned::read(directory, &self.provider).await {
-                Ok(Some(pair)) => prospects.push(Prospect::certificate(what, &pair.chain, now)),
+                Ok(Some(pair)) => {
+                    let mut prospect = Prospect::certificate(what, &pair.chain, now);
+                    if let Some(note) = self.unfit(&pair.chain, now) {
+                        (prospect.usable, prospect.note) = (false, Some(note));
+                    }
+                    prospects.push(prospect);
+                }
                 Ok(None) => {}
                 Err(error) => prospects.push(Prospect::absent(what, Chain(&error).to_string())),
             }
@@ -213,6 +222,14 @@ impl Stock {
             prospects.push(prospect(source, fetched, now).await);
         }
         prospects
+    }
+
+    /// Why a provisioned pair is not shown.
+    fn unfit(&self, chain: &hawser_pki::Chain, now: SystemTime) -> Option<String> {
+        let expected = self.options.id.as_ref();
+        let other = chain.spiffe_id().ok().filter(|id| expected.is_some_and(|own| own != id));
+        let other = other.map(|id| format!("for {id}, which is not this machine"));
+        other.or_else(|| outlook::out_of_time(chain, now))
     }
 
     fn note_unheeded(&self, certificates: &mut [Prospect]) {

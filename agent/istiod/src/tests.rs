@@ -65,7 +65,7 @@ impl Setup {
     /// The token file, and no pair from elsewhere.
     fn sources(&self) -> credential::Options {
         let tokens = vec![TokenSource::File(self.path("istio-token"))];
-        credential::Options { provisioned: None, tokens }
+        credential::Options { tokens, ..credential::Options::default() }
     }
 
     /// A way to the server with the token file and an identity that may come later.

@@ -185,8 +185,8 @@ impl Rig {
         let (mesh, mesh_trust) = watch::channel(None);
         let renew = Arc::new(Notify::new());
         let shown = credential::Options {
-            provisioned: None,
             tokens: vec![TokenSource::File(self.path("token"))],
+            ..credential::Options::default()
         };
         let credentials = Credentials::new(shown, identity.clone(), self.clock.clone());
         let host = ("istiod.istio-system.svc".to_owned(), self.istiod.addr().ip());

@@ -134,12 +134,12 @@ impl Stock {
         let Some(directory) = &self.options.provisioned else { return };
         let what = provisioned(directory);
         let unusable = match provisioned::read(directory, &self.provider).await {
-            Ok(Some(pair)) => match outlook::out_of_time(&pair.chain, now) {
+            Ok(Some(pair)) => match self.unfit(&pair.chain, now) {
                 None => {
                     self.add(purse, &pair.chain, pair.key, what.clone());
                     None
                 }
-                Some(note) => Some(Unusable::NotValidNow { note }),
+                Some(note) => Some(Unusable::Unfit { note }),
             },
             Ok(None) => None,
             Err(error) => Some(error),

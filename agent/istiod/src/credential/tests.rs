@@ -25,7 +25,8 @@ impl Machine {
     }
 
     fn credentials(&self, tokens: Vec<TokenSource>) -> Credentials {
-        let options = Options { provisioned: Some(self.folder.path().to_owned()), tokens };
+        let options =
+            Options { provisioned: Some(self.folder.path().to_owned()), tokens, id: None };
         Credentials::new(options, watch::channel(None).1, Clock::default())
     }
 
@@ -110,6 +111,7 @@ async fn the_outlook_reads_what_there_is_and_runs_nothing() {
     let options = Options {
         provisioned: Some(machine.folder.path().to_owned()),
         tokens: vec![machine.file(), TokenSource::Command(command)],
+        id: None,
     };
     let id = identity.spiffe_id().to_string();
     let own = watch::channel(Some(Arc::new(identity))).1;
@@ -150,12 +152,36 @@ async fn the_own_pair_put_there_for_others_is_offered_once() {
     machine.write("key.pem", identity.key.pem());
     machine.write("cert-chain.pem", identity.chain.pem());
     let options =
-        Options { provisioned: Some(machine.folder.path().to_owned()), tokens: Vec::new() };
+        Options { provisioned: Some(machine.folder.path().to_owned()), ..Options::default() };
     let own = watch::channel(Some(Arc::new(identity))).1;
     let credentials = Credentials::new(options, own, Clock::default());
 
     assert_eq!(credentials.stock().purse(true).await.contents(), ["own certificate"]);
     assert!(credentials.stock().purse(false).await.contents().is_empty());
+}
+
+#[tokio::test]
+async fn a_pair_of_somebody_else_is_named_and_never_shown() {
+    let machine = Machine::new();
+    let identity = Mesh::new().identity(Duration::from_secs(3600));
+    machine.write("key.pem", identity.key.pem());
+    machine.write("cert-chain.pem", identity.chain.pem());
+    let shown = async |id: &str| {
+        let options = Options {
+            id: Some(SpiffeId::parse(id).unwrap()),
+            provisioned: Some(machine.folder.path().to_owned()),
+            tokens: Vec::new(),
+        };
+        let credentials = Credentials::new(options, watch::channel(None).1, Clock::default());
+        let prospect = credentials.outlook().await.remove(0);
+        (credentials.stock().purse(true).await.contents().len(), prospect.usable, prospect.note)
+    };
+    assert_eq!(shown(&identity.spiffe_id().to_string()).await, (1, true, None));
+
+    let (offered, usable, note) = shown("spiffe://cluster.local/ns/vms/sa/another").await;
+
+    assert_eq!((offered, usable), (0, false));
+    assert!(note.unwrap().ends_with("which is not this machine"));
 }
 
 /// Looks once, and gives the wait up.

@@ -46,7 +46,7 @@ pub enum Unusable {
     #[error("the own key cannot be used for TLS")]
     OwnKey { source: rustls::Error },
     #[error("{note}")]
-    NotValidNow { note: String },
+    Unfit { note: String },
     #[error("the key of {} cannot be used", directory.display())]
     Key { directory: PathBuf, source: rustls::Error },
 }

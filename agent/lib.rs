@@ -179,7 +179,7 @@ impl<'a> Agent<'a> {
 
     /// Identity to Envoy.
     fn secrets(&mut self, listener: UnixListener, flow: &Identified) -> Arc<hawser_sds::Counts> {
-        let counts = Arc::new(hawser_sds::Counts::default());
+        let counts = Arc::new(hawser_sds::Counts::registered(&self.metrics));
         let options = options::secrets(self.config, Arc::clone(&counts));
         let (pair, roots) = (flow.identity.clone(), flow.trusted.clone());
         self.tasks.spawn("sds", |stop| hawser_sds::serve(listener, options, pair, roots, stop));

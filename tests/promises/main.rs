@@ -8,6 +8,8 @@
     reason = "a test ends where it fails, by an error or by an assertion"
 )]
 
+mod certificates;
+mod credentials;
 mod dns;
 mod envoy;
 mod explains;
@@ -19,7 +21,10 @@ mod package;
 mod relay;
 mod restart;
 mod rig;
+mod roots;
 mod shutdown;
+mod soak;
+mod trouble;
 
 /// The program under test.
 const HAWSER: &str = env!("CARGO_BIN_EXE_hawser");

@@ -45,6 +45,8 @@ fn a_machine_installs_joins_starts_and_removes() -> Result<()> {
     machine.succeed(&["systemctl", "enable", "--now", "hawser"])?;
     let status = machine.succeed(&["hawser", "status"])?;
     ensure!(status.contains("ready"), "{status}");
+    let shown = machine.succeed(&["hawser", "identity", "show"])?;
+    ensure!(shown.contains("at rest      plain, for its owner alone"), "{shown}");
 
     runs_confined(&machine)?;
     speaks_to_the_journal(&machine)?;
@@ -62,15 +64,16 @@ fn a_machine_installs_joins_starts_and_removes() -> Result<()> {
         Ok(machine.run(&["hawser", "status"])?.status.success().then_some(()))
     })?;
 
+    seals_what_it_keeps(&machine)?;
+    keeps_files_for_other_programs(&machine)?;
+
     // Removed and purged, nothing is left but the user.
     machine.succeed(&["dpkg", "-r", "hawser"])?;
     ensure!(!machine.run(&["systemctl", "is-active", "hawser"])?.status.success(), "still active");
     machine.succeed(&["dpkg", "-P", "hawser"])?;
-    let left = machine.run(&[
-        "sh",
-        "-c",
-        "find / -xdev -name '*hawser*' -not -path '/proc/*' -not -path '/var/log/*'",
-    ])?;
+    let look = "find / -xdev -name '*hawser*' -not -path '/proc/*' -not -path '/var/log/*'; \
+                find /etc/certs /etc/credstore.encrypted /run/hawser -mindepth 1";
+    let left = machine.run(&["sh", "-c", look])?;
     let left = String::from_utf8_lossy(&left.stdout).into_owned();
     let shared_name =
         |line: &&str| shared.iter().any(|dir| line.starts_with(&*dir.to_string_lossy()));
@@ -108,6 +111,71 @@ fn speaks_to_the_journal(machine: &Machine) -> Result<()> {
     ensure!(with_fields > 0, "no entry has fields of its own:\n{json}");
     Ok(())
 }
+
+/// One command, and the key does not lie on the disk as text any more; the seal opens again after
+/// a restart, where the token is long gone.
+fn seals_what_it_keeps(machine: &Machine) -> Result<()> {
+    let plain = ["grep", "-rq", "PRIVATE KEY", "/var/lib/hawser"];
+    ensure!(machine.run(&plain)?.status.success(), "before, it is as it is");
+
+    let said = machine.succeed(&["hawser", "identity", "seal"])?;
+    ensure!(said.contains("next: systemctl restart hawser"), "{said}");
+    let said = machine.succeed(&["hawser", "identity", "seal"])?;
+    ensure!(said.contains("is there already"), "{said}");
+    let modes =
+        machine.succeed(&["stat", "-c", "%a %U", "/etc/credstore.encrypted/hawser.seal"])?;
+    ensure!(modes == "600 root\n", "{modes}");
+
+    for start in ["the first start with the seal", "a start with what is sealed"] {
+        machine.succeed(&["systemctl", "restart", "hawser"])?;
+        let shown = machine.succeed(&["hawser", "identity", "show", "--json"])?;
+        let shown: serde_json::Value = serde_json::from_str(&shown)?;
+        ensure!(shown["at_rest"] == "sealed with systemd-creds", "{start}: {shown}");
+        ensure!(shown["asked"] == 0, "{start} needs no istiod: {shown}");
+        ensure!(!machine.run(&plain)?.status.success(), "{start}: a key in plain");
+    }
+    Ok(())
+}
+
+/// The hardened service may write where programs look for certificates, and a program that is
+/// named to systemd reloads when there are new ones.
+fn keeps_files_for_other_programs(machine: &Machine) -> Result<()> {
+    let make = ["install", "-d", "-o", "istio-proxy", "-g", "istio-proxy", "/etc/certs"];
+    machine.succeed(&make)?;
+    let setting = "s|^#directory = .*|directory = \"/etc/certs\"|";
+    machine.succeed(&["sed", "-i", setting, "/etc/hawser/hawser.toml"])?;
+    machine.succeed(&["systemctl", "restart", "hawser"])?;
+    let look = ["stat", "-L", "-c", "%n %a %U", "key.pem", "cert-chain.pem", "root-cert.pem"];
+    let look: Vec<&str> = ["env", "-C", "/etc/certs"].into_iter().chain(look).collect();
+    let files = wait_for("the files", Duration::from_secs(30), || {
+        let told = machine.run(&["test", "-e", "/run/hawser/exported"])?.status.success();
+        Ok(if told { Some(machine.succeed(&look)?) } else { None })
+    })?;
+    let expected = "key.pem 600 istio-proxy\ncert-chain.pem 644 istio-proxy\n\
+                    root-cert.pem 644 istio-proxy\n";
+    ensure!(files == expected, "{files}");
+
+    machine.succeed(&["sh", "-c", &format!("echo '{PROGRAM}' >{PROGRAM_UNIT}")])?;
+    machine.succeed(&["systemctl", "daemon-reload"])?;
+    machine.succeed(&["systemctl", "start", "program"])?;
+    machine.succeed(&["systemctl", "enable", "--now", "hawser-reload@program.path"])?;
+    let chain = machine.succeed(&["cat", "/etc/certs/cert-chain.pem"])?;
+    let renewed = machine.succeed(&["hawser", "identity", "renew"])?;
+    ensure!(renewed.contains("renewed: spiffe://"), "{renewed}");
+    let read = wait_for("the program to reload", Duration::from_secs(60), || {
+        let read = machine.run(&["cat", "/run/program.read"])?;
+        Ok(read.status.success().then(|| String::from_utf8_lossy(&read.stdout).into_owned()))
+    })?;
+    ensure!(read.contains("BEGIN CERTIFICATE") && read != chain, "it reads the old ones: {read}");
+    Ok(())
+}
+
+/// A program that takes its certificates over when it is told to reload.
+const PROGRAM: &str = "[Service]
+ExecStart=/bin/sleep infinity
+ExecReload=/bin/cp /etc/certs/cert-chain.pem /run/program.fresh
+ExecReload=/bin/mv /run/program.fresh /run/program.read";
+const PROGRAM_UNIT: &str = "/run/systemd/system/program.service";
 
 /// The package, made of the program under test.
 fn package() -> Result<PathBuf> {

@@ -74,7 +74,8 @@ fn screen(identity: &IdentityStatus, now: i64) -> String {
         row(if index == 0 { "would show" } else { "" }, prospect_line(prospect, now));
     }
     if let Some(export) = &identity.export {
-        let state = export.trouble.clone().map_or("in place".to_owned(), |wrong| wrong);
+        let state = if export.at.is_some() { "in place" } else { "not yet" };
+        let state = export.trouble.clone().unwrap_or_else(|| state.to_owned());
         row("files", state);
     }
     if let Some(trouble) = &identity.trouble {

@@ -2,20 +2,45 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use hawser_rt::metrics::{Counter, Registry};
+
 /// Counters of a server; whoever holds them reads while it runs.
 #[derive(Debug, Default)]
 pub struct Counts {
     streams: AtomicU64,
     answers: AtomicU64,
     accepted: AtomicU64,
-    rejected: AtomicU64,
-    stale: AtomicU64,
+    rejected: Counter,
+    stale: Counter,
     unknown: AtomicU64,
     files: AtomicUsize,
-    failures: AtomicU64,
+    failures: Counter,
 }
 
 impl Counts {
+    /// Counters that are metrics too, under the names that Istio's agent gave them.
+    pub fn registered(metrics: &Registry) -> Self {
+        let sds = [("type", "sds")];
+        Self {
+            rejected: metrics.counter(
+                "istio_agent_pilot_total_xds_rejects",
+                "Secrets that Envoy has refused.",
+                &sds,
+            ),
+            stale: metrics.counter(
+                "istio_agent_pilot_xds_expired_nonce",
+                "Requests that spoke of an answer older than the last.",
+                &sds,
+            ),
+            failures: metrics.counter(
+                "istio_agent_num_file_secret_failures_total",
+                "Certificate files that could not be used.",
+                &[],
+            ),
+            ..Self::default()
+        }
+    }
+
     /// Streams that are open now.
     pub fn streams(&self) -> u64 {
         self.streams.load(Ordering::Relaxed)
@@ -33,12 +58,12 @@ impl Counts {
 
     /// Answers that Envoy has refused.
     pub fn rejected(&self) -> u64 {
-        self.rejected.load(Ordering::Relaxed)
+        self.rejected.value()
     }
 
     /// Requests that spoke of an answer older than the last, and were passed over.
     pub fn stale(&self) -> u64 {
-        self.stale.load(Ordering::Relaxed)
+        self.stale.value()
     }
 
     /// Names asked for that this agent does not serve.
@@ -53,7 +78,7 @@ impl Counts {
 
     /// Times that the files of a secret turned out not to be fit to serve.
     pub fn file_failures(&self) -> u64 {
-        self.failures.load(Ordering::Relaxed)
+        self.failures.value()
     }
 
     pub(crate) fn opened(&self) {
@@ -73,11 +98,11 @@ impl Counts {
     }
 
     pub(crate) fn reject(&self) {
-        self.rejected.fetch_add(1, Ordering::Relaxed);
+        self.rejected.increment();
     }
 
     pub(crate) fn pass_over(&self) {
-        self.stale.fetch_add(1, Ordering::Relaxed);
+        self.stale.increment();
     }
 
     pub(crate) fn miss(&self) {
@@ -89,6 +114,6 @@ impl Counts {
     }
 
     pub(crate) fn fail(&self) {
-        self.failures.fetch_add(1, Ordering::Relaxed);
+        self.failures.increment();
     }
 }

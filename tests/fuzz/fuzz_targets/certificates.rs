@@ -2,10 +2,10 @@
 
 #![no_main]
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use base64::prelude::{BASE64_STANDARD, Engine as _};
-use hawser_pki::{Bundle, Chain, Identity, PrivateKey, SpiffeId};
+use hawser_fuzz::{ROOT, assert_issued, pem};
+use hawser_pki::{Bundle, Chain, Identity, KeyForm, PrivateKey, SpiffeId};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -37,10 +37,13 @@ fn chain(text: &str) {
     }
     let _id = chain.spiffe_id();
 
-    let key = PrivateKey::from_pem(&pem("PRIVATE KEY", KEY)).expect("a key");
-    let roots = Bundle::from_pem(text).or_else(|_| Bundle::from_pem(&pem("CERTIFICATE", ROOT)));
-    if let Ok(identity) = Identity::new(key, chain, roots.expect("roots")) {
-        assert_eq!(identity.chain.spiffe_id().ok().as_ref(), Some(identity.spiffe_id()));
+    let root = pem("CERTIFICATE", ROOT);
+    for roots in [&root, text] {
+        let Ok(roots) = Bundle::from_pem(roots) else { continue };
+        if let Ok(identity) = Identity::new(hawser_fuzz::key(), chain.clone(), roots) {
+            assert_eq!(chain.spiffe_id().ok().as_ref(), Some(identity.spiffe_id()));
+            assert_issued(&identity);
+        }
     }
 }
 
@@ -49,19 +52,24 @@ fn bundle(text: &str) {
     let again = Bundle::from_pem(bundle.pem()).expect("a bundle");
     assert_eq!(again.ders(), bundle.ders());
     assert_eq!(again.skipped(), 0);
+
+    assert!(bundle.without(&again).is_none());
+    let first = bundle.first_expiry().expect("an end");
+    let before = bundle.unexpired_at(SystemTime::UNIX_EPOCH.min(first)).expect("all of them");
+    assert_eq!(before, bundle);
+    if let Some(later) = first.checked_add(Duration::from_secs(1)) {
+        let left = bundle.unexpired_at(later).map_or(0, |left| left.len());
+        assert!(left < bundle.len());
+    }
 }
 
 fn key(text: &str) {
     let Ok(key) = PrivateKey::from_pem(text) else { return };
     let again = PrivateKey::from_pem(key.pem()).expect("a key");
     assert_eq!(again.pem(), key.pem());
+    for form in [KeyForm::Traditional, KeyForm::Pkcs8] {
+        let again = PrivateKey::from_pem(&key.encoded(form)).expect("a key");
+        assert_eq!(again.kind(), key.kind());
+        assert!(again.encoded(form) == key.encoded(form));
+    }
 }
-
-fn pem(label: &str, der: &[u8]) -> String {
-    let base64 = BASE64_STANDARD.encode(der);
-    format!("-----BEGIN {label}-----\n{base64}\n-----END {label}-----\n")
-}
-
-/// The key of the leaf among the seeds; it opens nothing.
-const KEY: &[u8] = include_bytes!("../seeds/certificates/key.der");
-const ROOT: &[u8] = include_bytes!("../seeds/certificates/root.der");

@@ -9,8 +9,8 @@ use std::{
 use hawser_identity::Source;
 use hawser_istiod::{Credentials, Istiod, Roots, credential::TokenSource, token};
 use hawser_node::Node;
-use hawser_pki::{Bundle, SpiffeId};
-use hawser_rt::{Chain, Clock};
+use hawser_pki::{Bundle, Chain, SpiffeId};
+use hawser_rt::{Chain as Causes, Clock};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
@@ -26,13 +26,15 @@ use crate::{
     options,
 };
 
-/// Whether there has to be a token that is good.
+/// How much there has to be of what istiod is asked with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Token {
     /// There has to be: there is no certificate yet.
     Needed,
-    /// It does not matter.
+    /// It does not matter, but the roots do.
     NotNeeded,
+    /// Neither do they.
+    Irrelevant,
 }
 
 /// The configuration if nothing is wrong; else all that is, at once.
@@ -42,7 +44,11 @@ pub fn all(paths: &Paths, sources: &Sources, token: Token) -> Result<Config, Pro
         Ok(config) => (usable(config), Files::of(config)),
         Err(problems) => (problems.0.clone(), Files::guessed(paths, &sources.values)),
     };
-    problems.extend(files.roots());
+    // An agent that starts has other roots than those of the file, and DNS to answer besides: what
+    // is wrong with these is told by the dial.
+    if token != Token::Irrelevant {
+        problems.extend(files.roots());
+    }
     if token == Token::Needed {
         problems.extend(files.token(SystemTime::now()));
     }
@@ -58,11 +64,11 @@ fn usable(config: &Config) -> Vec<Problem> {
     let mut problems: Vec<Problem> = Vec::new();
     for (what, way) in ways {
         if let Err(error) = unshown(way) {
-            problems.push(Problem::with(format!("istiod for {what}"), Chain(&error).to_string()));
+            problems.push(Problem::with(format!("istiod for {what}"), Causes(&error).to_string()));
         }
     }
     if let Err(error) = Node::new(&options::facts(config)) {
-        problems.push(Problem::with("node", Chain(&error).to_string()));
+        problems.push(Problem::with("node", Causes(&error).to_string()));
     }
     problems
 }
@@ -124,7 +130,7 @@ impl Files {
         let wrong = match read_text(path).map(Zeroizing::new) {
             Err(error) => Some(format!("cannot be read: {error}")),
             Ok(text) => match token::inspect(text.trim(), now) {
-                Err(problem) => Some(Chain(&problem).to_string()),
+                Err(problem) => Some(Causes(&problem).to_string()),
                 Ok(facts) => for_somebody_else(self.id.as_ref(), facts.subject.as_deref()),
             },
         };
@@ -132,11 +138,17 @@ impl Files {
     }
 }
 
-/// Whether there is a pair from elsewhere that istiod can be shown.
+/// Whether there is a pair from elsewhere that istiod can be shown: this machine's, and valid now.
 fn has_pair(config: &Config) -> bool {
-    let there =
-        |name| config.identity.provisioned.as_ref().is_some_and(|dir| dir.join(name).exists());
-    there("key.pem") && there("cert-chain.pem")
+    let chain = || {
+        let dir = config.identity.provisioned.as_ref()?;
+        dir.join("key.pem").exists().then_some(())?;
+        Chain::from_pem(&read_text(&dir.join("cert-chain.pem")).ok()?).ok()
+    };
+    chain().is_some_and(|chain| {
+        let own = chain.spiffe_id().is_ok_and(|id| id == config.node.id);
+        own && chain.valid_at(SystemTime::now())
+    })
 }
 
 /// istiod issues what the token says, whatever the machine is configured as.
@@ -158,7 +170,7 @@ fn root_file(path: &Path) -> Option<Problem> {
         Err(error) => format!("cannot be read: {error}"),
         Ok(text) => match Bundle::from_pem(&text) {
             Ok(_) => return None,
-            Err(error) => format!("{}; expected the root certificate in PEM", Chain(&error)),
+            Err(error) => format!("{}; expected the root certificate in PEM", Causes(&error)),
         },
     };
     Some(Problem::with(path.display().to_string(), wrong))

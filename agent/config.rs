@@ -191,7 +191,7 @@ impl Reader<'_> {
         let ca = self.istiod("istiod.ca_address", "istiod.ca_root_cert", paths);
         let connect_timeout = self.required("istiod.connect_timeout", parse::some_time);
         let identity = self.identity(paths, sources);
-        let export = self.export(paths);
+        let export = self.export(paths, identity.as_ref().map(|identity| &identity.source));
         let delta = self.required("xds.delta", parse::boolean);
         let trust_bundle = self.required("xds.trust_bundle", parse::boolean);
         let dns = self.dns();

@@ -30,7 +30,7 @@ use hawser_state::Store;
 use hawser_xds::Seen;
 use tokio::{
     net::UnixListener,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::{Notify, watch},
 };
 use tracing::{info, warn};
@@ -49,6 +49,7 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Everything that can be missing or taken is opened before anything runs: what fails, fails here.
 pub async fn run(config: Config, notifier: Notifier) -> anyhow::Result<Stopped> {
     let mut signals = Signals::install().context("install signal handlers")?;
+    let asked = signal(SignalKind::user_defined1()).context("install signal handlers")?;
     if let Err(error) = hawser_rt::harden::no_core_dumps() {
         warn!(%error, "a crash may leave a core with the key in it");
     }
@@ -57,7 +58,7 @@ pub async fn run(config: Config, notifier: Notifier) -> anyhow::Result<Stopped> 
     let mut agent = Agent::new(&config);
     let (add_trust, mesh_trust) = watch::channel(None);
 
-    let flow = agent.identity(store, seal, mesh_trust)?;
+    let flow = agent.identity(store, seal, mesh_trust, asked)?;
     let secrets = agent.secrets(sds, &flow);
     let exported = agent.export(&flow);
     let istiod = agent.way(options::xds(&config), &flow)?;
@@ -133,6 +134,7 @@ impl<'a> Agent<'a> {
         store: Store,
         seal: Option<SealKey>,
         mesh_trust: watch::Receiver<Option<Arc<Bundle>>>,
+        mut asked: Signal,
     ) -> anyhow::Result<Identified> {
         let (publish, identity) = watch::channel(None);
         let (learn, learned) = watch::channel(None);
@@ -157,7 +159,6 @@ impl<'a> Agent<'a> {
         self.tasks.spawn("identity", |stop| {
             hawser_identity::run(wanted, ca, shown, outlets, inlets, ready, stop)
         });
-        let mut asked = signal(SignalKind::user_defined1()).context("install signal handlers")?;
         self.tasks.spawn("renewals", |stop| async move {
             let heed = async {
                 while asked.recv().await.is_some() {

@@ -7,11 +7,19 @@ use std::{
     time::Duration,
 };
 
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+
 use super::{Exit, complain};
 use crate::{config::paths::Paths, status::Snapshot};
 
 /// The answer, as text and as what it means. That nobody answers is told here.
 pub(super) fn snapshot(paths: &Paths) -> Result<(String, Snapshot), Exit> {
+    answer(paths).map(|(text, snapshot, _)| (text, snapshot))
+}
+
+/// The same, and the process that has answered, as the kernel knows it here: the number that the
+/// agent itself knows may be another's outside of its container.
+pub(super) fn answer(paths: &Paths) -> Result<(String, Snapshot, i32), Exit> {
     let socket = paths.admin_socket();
     asked(&socket).map_err(|error| {
         complain(format_args!("hawser: no answer at {}: {error}", socket.display()));
@@ -20,8 +28,9 @@ pub(super) fn snapshot(paths: &Paths) -> Result<(String, Snapshot), Exit> {
     })
 }
 
-fn asked(socket: &Path) -> io::Result<(String, Snapshot)> {
+fn asked(socket: &Path) -> io::Result<(String, Snapshot, i32)> {
     let stream = UnixStream::connect(socket)?;
+    let pid = getsockopt(&stream, PeerCredentials)?.pid();
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut text = String::new();
     stream.take(MAX_ANSWER).read_to_string(&mut text)?;
@@ -31,7 +40,7 @@ fn asked(socket: &Path) -> io::Result<(String, Snapshot)> {
     }
     let snapshot = serde_json::from_str(&text)
         .map_err(|error| io::Error::other(format!("this is not what an agent says: {error}")))?;
-    Ok((text, snapshot))
+    Ok((text, snapshot, pid))
 }
 
 fn remedy(error: &io::Error, system: bool) -> &'static str {

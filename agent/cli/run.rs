@@ -62,8 +62,9 @@ fn loaded(context: &Context, sources: &Sources) -> Result<Config, Problems> {
     if !sources.joined {
         return Err(Problems(vec![check::not_joined()]));
     }
-    // A token that is no good is no reason not to answer DNS; the identity loop tells of it.
-    crate::check::all(&context.paths, sources, Token::NotNeeded)
+    // A token or a root that is no good is no reason not to answer DNS; the identity loop tells
+    // of it.
+    crate::check::all(&context.paths, sources, Token::Irrelevant)
 }
 
 fn start_log(sources: &Sources, environment: &Environment) {

@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
+use hawser_identity::Source;
 use hawser_rt::Command;
 
-use super::{Reader, accounts, parse, paths::Paths};
+use super::{Reader, accounts, parse, paths::Paths, problem::Problem};
 
 /// The files, and whose they are.
 #[derive(Debug, Clone)]
@@ -25,15 +26,25 @@ pub struct Export {
 
 impl Reader<'_> {
     /// None where no directory is said.
-    pub(super) fn export(&mut self, paths: &Paths) -> Option<Option<Export>> {
+    pub(super) fn export(
+        &mut self,
+        paths: &Paths,
+        source: Option<&Source>,
+    ) -> Option<Option<Export>> {
         let directory = self.place("export.directory", paths, None);
         let owner = self.optional("export.owner", accounts::user);
         let group = self.optional("export.group", accounts::group);
-        let key_mode = self.required("export.key_mode", parse::mode);
+        let key_mode = self.required("export.key_mode", parse::key_mode);
         let mode = self.required("export.mode", parse::mode);
         let command = self.optional("export.command", |text| text.parse().ok());
 
         let Some(directory) = directory? else { return Some(None) };
+        if let Some(Source::Files(files)) = source
+            && files.key.parent() == Some(&directory)
+        {
+            let expected = "the certificate is read from there; export to another directory";
+            self.problems.push(Problem::with("export.directory", expected));
+        }
         Some(Some(Export {
             directory,
             owner: owner?,

@@ -88,7 +88,9 @@ impl Reader<'_> {
         let socket = socket?.unwrap_or_else(|| paths.at(SPIFFE_SOCKETS).join(named));
         let istio = paths.at(SPIFFE_CREDENTIALS);
         let mounted = self.flag("FILE_MOUNTED_CERTS").unwrap_or(false);
-        let files = match (files?, gke, mounted) {
+        let files = files?;
+        let said_files = files.is_some();
+        let files = match (files, gke, mounted) {
             (Some(dir), ..) => files_in(&dir, NAMES),
             (None, true, _) => files_in(&istio, GKE_NAMES),
             (None, false, true) => files_in(&paths.at(LEGACY), NAMES),
@@ -103,7 +105,7 @@ impl Reader<'_> {
             "files" => Source::Files(files),
             "spiffe" => Source::Provider { socket },
             _ if insists => Source::Provider { socket },
-            _ if mounted || gke || found => Source::Files(files),
+            _ if said_files || mounted || gke || found => Source::Files(files),
             _ => Source::Auto { socket },
         })
     }

@@ -93,6 +93,11 @@ pub fn mode(text: &str) -> Option<u32> {
     u32::from_str_radix(text, 8).ok().filter(|mode| mode & !0o664 == 0 && mode & 0o400 != 0)
 }
 
+/// The mode of a key: nobody but its owner and its group may read it.
+pub fn key_mode(text: &str) -> Option<u32> {
+    mode(text).filter(|mode| mode & 0o007 == 0)
+}
+
 /// A host with or without its port, 80 if it says none.
 pub fn host_and_port(text: &str) -> Option<String> {
     let (host, port) = match text.rsplit_once(':') {
@@ -176,6 +181,7 @@ mod tests {
     #[test]
     fn a_mode_lets_its_owner_read_and_nobody_else_write() {
         assert_eq!((mode("0600"), mode("640"), mode("0644")), (Some(384), Some(416), Some(420)));
+        assert_eq!((key_mode("0640"), key_mode("0644")), (Some(416), None));
         for bad in ["", "0700", "0666", "0044", "rw", "99", "-1"] {
             assert_eq!(mode(bad), None, "{bad}");
         }

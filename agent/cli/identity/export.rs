@@ -22,7 +22,7 @@ pub(super) struct Export {
     #[arg(long, value_parser = group)]
     group: Option<u32>,
     /// The mode of key.pem
-    #[arg(long, default_value = "0600", value_parser = mode)]
+    #[arg(long, default_value = "0600", value_parser = key_mode)]
     key_mode: u32,
     /// The mode of the other two
     #[arg(long, default_value = "0644", value_parser = mode)]
@@ -83,5 +83,10 @@ fn group(text: &str) -> Result<u32, String> {
 }
 
 fn mode(text: &str) -> Result<u32, String> {
-    parse::mode(text).ok_or_else(|| "expected a mode such as 0640".to_owned())
+    parse::mode(text).ok_or_else(|| "expected a mode such as 0644".to_owned())
+}
+
+fn key_mode(text: &str) -> Result<u32, String> {
+    let expected = "expected a mode such as 0640, without a right for others";
+    parse::key_mode(text).ok_or_else(|| expected.to_owned())
 }

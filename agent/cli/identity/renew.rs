@@ -29,8 +29,8 @@ pub(super) struct Renew {
 
 impl Renew {
     pub(super) fn run(&self, context: &Context) -> Exit {
-        let before = match ask::snapshot(&context.paths) {
-            Ok((_, snapshot)) => snapshot,
+        let (before, pid) = match ask::answer(&context.paths) {
+            Ok((_, snapshot, pid)) => (snapshot, pid),
             Err(exit) => return exit,
         };
         if before.identity.source != ISTIOD {
@@ -39,9 +39,11 @@ impl Renew {
             complain("hawser: it is taken over by itself as soon as there is a new one");
             return Exit::Failed;
         }
-        if let Err(error) = poke(&before) {
-            complain(format_args!("hawser: cannot tell the agent (pid {}): {error}", before.pid));
-            complain("hawser: ask as root, or as the user that the agent runs as");
+        if let Err(error) = poke(pid) {
+            complain(format_args!("hawser: cannot tell the agent (pid {pid}): {error}"));
+            if error == Errno::EPERM {
+                complain("hawser: ask as root, or as the user that the agent runs as");
+            }
             return Exit::Failed;
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
@@ -52,7 +54,8 @@ impl Renew {
                 return Exit::Failed;
             }
         };
-        let watched = runtime.block_on(async { timeout(self.wait, watch(context, &before)).await });
+        let watched =
+            runtime.block_on(async { timeout(self.wait, watch(context, &before, pid)).await });
         watched.unwrap_or_else(|_| {
             complain(format_args!(
                 "hawser: no outcome within {:?}; see `hawser identity show`",
@@ -64,11 +67,17 @@ impl Renew {
 }
 
 /// Looks at what the agent says until something has come of it.
-async fn watch(context: &Context, before: &Snapshot) -> Exit {
+async fn watch(context: &Context, before: &Snapshot, pid: i32) -> Exit {
     loop {
         sleep(LOOK).await;
-        let now = match ask::snapshot(&context.paths) {
-            Ok((_, snapshot)) => snapshot.identity,
+        let now = match ask::answer(&context.paths) {
+            Ok((_, snapshot, same)) if same == pid => snapshot.identity,
+            Ok(_) => {
+                complain(
+                    "hawser: the agent was started anew meanwhile; see `hawser identity show`",
+                );
+                return Exit::Failed;
+            }
             Err(exit) => return exit,
         };
         match outcome(&before.identity, &now) {
@@ -87,9 +96,8 @@ async fn watch(context: &Context, before: &Snapshot) -> Exit {
 }
 
 /// The signal is one that only root and the agent's own user may send.
-fn poke(agent: &Snapshot) -> Result<(), Errno> {
-    let pid = i32::try_from(agent.pid).ok().filter(|pid| *pid > 1).ok_or(Errno::ESRCH)?;
-    kill(Pid::from_raw(pid), Signal::SIGUSR1)
+fn poke(pid: i32) -> Result<(), Errno> {
+    if pid > 1 { kill(Pid::from_raw(pid), Signal::SIGUSR1) } else { Err(Errno::ESRCH) }
 }
 
 /// What has come of it, once something has.

@@ -107,7 +107,7 @@ pub const SETTINGS: &[Setting] = &[
         variables: &[],
         default: "",
         expected: "an absolute path with its arguments, separated by blanks",
-        about: "A program that prints a token: for OIDC, Vault, a TPM; asked when the token file does not do.",
+        about: "A program that prints a token: for OIDC, Vault and the like; asked when the token file does not do.",
     },
     Setting {
         key: "istiod.credential_fetcher",
@@ -246,7 +246,7 @@ pub const SETTINGS: &[Setting] = &[
         key: "export.key_mode",
         variables: &[],
         default: "0600",
-        expected: "a mode such as 0640",
+        expected: "a mode such as 0640, without a right for others",
         about: "The mode of key.pem.",
     },
     Setting {

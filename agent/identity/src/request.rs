@@ -47,7 +47,7 @@ pub(crate) struct Answer {
 pub(crate) struct Refusal {
     pub(crate) error: Error,
     /// A certificate that fits in all but time: it is usable when the clock has come to it.
-    pub(crate) early: Option<Answer>,
+    pub(crate) early: Option<Box<Answer>>,
 }
 
 /// A key and the request for it. RSA takes its time, so it is made beside the reactor.
@@ -90,22 +90,61 @@ impl Way<'_> {
         prepared: &Prepared,
         wanted: &Wanted<'_>,
     ) -> Result<Answer, Refusal> {
+        let mut shown = 1;
+        loop {
+            let (outcome, connection) = self.judged(prepared, wanted).await;
+            let Some(connection) = connection else { return outcome };
+            if !matches!(outcome, Err(Refusal { error: Error::OtherIdentity { .. }, .. })) {
+                connection.accepted();
+                return outcome;
+            }
+            // What was shown belongs to somebody else; something else may be ours.
+            if shown == MOST_SHOWN || !connection.mistaken() {
+                return outcome;
+            }
+            shown += 1;
+            self.metrics.retried();
+        }
+    }
+
+    /// One answer, and the connection that it came on.
+    async fn judged(
+        &self,
+        prepared: &Prepared,
+        wanted: &Wanted<'_>,
+    ) -> (Result<Answer, Refusal>, Option<Connection>) {
         let began = Instant::now();
-        let (answer, credential) = self.answer(prepared).await?;
-        let took = began.elapsed();
+        let (answer, connection) = match self.answer(prepared).await {
+            Ok(answered) => answered,
+            Err(error) => return (Err(error.into()), None),
+        };
+        let (took, credential) = (began.elapsed(), connection.what());
+        (self.checked(prepared, wanted, &answer, (took, credential)), Some(connection))
+    }
+
+    fn checked(
+        &self,
+        prepared: &Prepared,
+        wanted: &Wanted<'_>,
+        answer: &[String],
+        (took, credential): (Duration, String),
+    ) -> Result<Answer, Refusal> {
         let key =
             PrivateKey::from_pem(prepared.key.pem()).map_err(|source| Error::Key { source })?;
-        let identity = Arc::new(wanted.fitting(key, &answer)?);
+        let identity = Arc::new(wanted.fitting(key, answer)?);
         let checked = wanted.check(&identity, self.clock.now());
         let answer = Answer { identity, credential, took };
         match checked {
             Ok(()) => Ok(answer),
-            Err(error @ Error::NotYetValid { .. }) => Err(Refusal { error, early: Some(answer) }),
+            Err(error @ Error::NotYetValid { .. }) => {
+                Err(Refusal { error, early: Some(Box::new(answer)) })
+            }
             Err(error) => Err(error.into()),
         }
     }
 
-    async fn answer(&self, prepared: &Prepared) -> Result<(Vec<String>, String), Error> {
+    /// Something that the authority has answered, to the first that it believes.
+    async fn answer(&self, prepared: &Prepared) -> Result<(Vec<String>, Connection), Error> {
         for shown in 0..MOST_SHOWN {
             if shown > 0 {
                 self.metrics.retried();
@@ -114,10 +153,7 @@ impl Way<'_> {
             let connection =
                 connection.map_err(|source| Error::Reach { source: Box::new(source) })?;
             let status = match timeout(PATIENCE, ask(&connection, &prepared.request)).await {
-                Ok(Ok(answer)) => {
-                    connection.accepted();
-                    return Ok((answer, connection.what()));
-                }
+                Ok(Ok(answer)) => return Ok((answer, connection)),
                 Ok(Err(status)) => status,
                 Err(_) => {
                     return Err(Error::Late { ca: self.ca.address(), seconds: PATIENCE.as_secs() });

@@ -104,8 +104,11 @@ impl<'a> Rotation<'a> {
         self.trust = Some(trust);
         let at_rest = if sealed { AtRest::Sealed } else { AtRest::Plain };
         self.around.publisher.progress(|progress| progress.at_rest = at_rest);
+        let expired = self.now().duration_since(identity.not_after()).ok();
         self.held = Some(Held::Kept(identity));
-        self.take_up().await;
+        if !self.take_up().await {
+            warn!(?expired, "certificate from before is not valid now, and not served");
+        }
     }
 
     /// Renews for ever.
@@ -232,7 +235,7 @@ impl<'a> Rotation<'a> {
         outcome.map_err(|Refusal { error, early }| {
             // The first is the first to become valid.
             if !matches!(self.held, Some(Held::Early(_))) {
-                self.held = early.map(Held::Early).or(self.held.take());
+                self.held = early.map(|early| Held::Early(*early)).or(self.held.take());
             }
             error
         })
@@ -299,7 +302,8 @@ impl<'a> Rotation<'a> {
     async fn obtained(&mut self, answer: Answer) {
         let Answer { identity, credential, took } = answer;
         let (life, now) = (Life::of(&identity), self.now());
-        let lifetime = life.total().max(self.around.options.ttl);
+        // Peers may have certificates that live longer than ours: istiod's default is a day.
+        let lifetime = life.total().max(self.around.options.ttl).max(DAY);
         let trust = match self.trust.take() {
             Some(trust) => trust.after(&identity.roots, life.begin, lifetime),
             None => Trust::new(identity.roots.clone(), Vec::new()),
@@ -377,6 +381,7 @@ impl<'a> Rotation<'a> {
     }
 }
 
+const DAY: Duration = Duration::from_secs(24 * 3600);
 pub(crate) const SOURCE: &str = "istiod";
 const FIRST: Duration = Duration::from_millis(500);
 const LAST: Duration = Duration::from_secs(60);

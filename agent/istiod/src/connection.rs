@@ -97,6 +97,12 @@ impl Connection {
         self.presented.way.accepted(&self.presented);
     }
 
+    /// istiod has answered a call as if we were somebody else: what was shown belongs to another.
+    /// True: there is something else to show. False: nothing is left.
+    pub fn mistaken(&self) -> bool {
+        self.presented.way.mistaken(&self.presented)
+    }
+
     /// istiod has answered a call with UNAUTHENTICATED. True: there is something else to show,
     /// connect again at once. False: nothing is left, connect again after a pause, and all of it
     /// will be tried once more.

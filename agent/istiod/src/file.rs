@@ -1,12 +1,18 @@
 //! Small files, read whole.
 
-use std::{io, path::Path};
+use std::{io, path::Path, time::Duration};
 
-use tokio::io::AsyncReadExt;
+use tokio::{io::AsyncReadExt, time::timeout};
 use zeroize::Zeroizing;
 
-/// Reads a small text file; anything that is not a regular file or larger than `limit` is refused.
+/// Reads a small text file; anything that is not a regular file or larger than `limit` is refused,
+/// and a share that does not answer is given up.
 pub(crate) async fn read_text(path: &Path, limit: u64) -> io::Result<Zeroizing<String>> {
+    let read = timeout(PATIENCE, read_whole(path, limit)).await;
+    read.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+async fn read_whole(path: &Path, limit: u64) -> io::Result<Zeroizing<String>> {
     if !tokio::fs::metadata(path).await?.is_file() {
         return Err(io::Error::other("not a regular file"));
     }
@@ -32,3 +38,5 @@ pub(crate) async fn read_text_if_there(
         outcome => outcome.map(Some),
     }
 }
+
+const PATIENCE: Duration = Duration::from_secs(5);

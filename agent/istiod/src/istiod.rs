@@ -228,6 +228,18 @@ impl Way {
             .heeded(&self.options.endpoint.to_string(), !memory.ignores_certificates());
     }
 
+    pub(crate) fn mistaken(&self, presented: &Presented) -> bool {
+        let now = self.clock.now();
+        let mut memory = self.memory.lock();
+        memory.mistaken(presented.marks, now);
+        let more = presented.offer.next(&memory, &[], now) != Next::Nothing;
+        if !more {
+            memory.forget();
+        }
+        debug!(shown = presented.what, more, "istiod takes us for somebody else");
+        more
+    }
+
     pub(crate) fn refused(&self, presented: &Presented) -> bool {
         let now = self.clock.now();
         let mut memory = self.memory.lock();

@@ -11,7 +11,8 @@
 //! 4. Tokens that have expired beyond doubt, last: it may be this machine's clock that is wrong.
 //!
 //! What was refused is remembered by mark, so that another token or certificate has its own
-//! chance, and not for long; and when nothing is left all is forgotten. So nothing is a dead end.
+//! chance, and not for long; and when nothing is left it is forgotten at once, but for what has to
+//! be asked for. So nothing is a dead end.
 
 use std::time::{Duration, SystemTime};
 
@@ -191,6 +192,14 @@ impl Memory {
         unheeded && !std::mem::replace(&mut self.ignores_certificates, true)
     }
 
+    /// A call was authenticated by what was shown, as somebody else.
+    pub(crate) fn mistaken(&mut self, shown: Marks, now: SystemTime) {
+        match shown.certificate {
+            Some(certificate) => self.rejected(certificate, now),
+            None => self.remember(Refusal::Call(shown), now),
+        }
+    }
+
     /// A call was authenticated by what was shown.
     pub(crate) fn accepted(&mut self, shown: Marks) {
         if shown.certificate.is_some() && shown.token.is_none() {
@@ -198,9 +207,16 @@ impl Memory {
         }
     }
 
-    /// Starts over, because nothing is left. What kind of authority it is stays known.
+    /// Starts over, because nothing is left. What kind of authority it is stays known, and so does
+    /// whose tokens are not worth asking for: programs are not run for nothing at every dial.
     pub(crate) fn forget(&mut self) {
-        self.refusals.clear();
+        let asked = |refusal: &Refusal| match refusal {
+            Refusal::Call(Marks { certificate: None, token: Some(token) }) => {
+                token.origin == Origin::Asked
+            }
+            _ => false,
+        };
+        self.refusals.retain(|(refusal, _)| asked(refusal));
     }
 
     /// Whether calls were not authenticated by a certificate that TLS took.

@@ -14,7 +14,7 @@ use nix::sys::{
 /// Both are needed: a limit of zero still runs a crash handler that the kernel was told to pipe
 /// to (`core_pattern` with `|`), and a process that cannot be dumped is not handed to it.
 pub fn no_core_dumps() -> io::Result<()> {
+    let dumpable = prctl::set_dumpable(false);
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
-    prctl::set_dumpable(false)?;
-    Ok(())
+    Ok(dumpable?)
 }

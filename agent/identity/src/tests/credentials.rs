@@ -153,3 +153,17 @@ async fn what_can_be_shown_is_counted() {
     assert!(text.contains("hawser_token_expiry_seconds"), "{text}");
     assert!(!text.contains("hawser_provisioned_expiry_seconds "), "{text}");
 }
+
+#[tokio::test]
+async fn a_token_of_somebody_else_does_not_stand_before_a_good_one() {
+    let rig = Rig::new().await;
+    let other = Claims { service_account: "other".to_owned(), ..rig.claims() };
+    rig.token(&rig.istiod.tokens().mint(&other).unwrap());
+    rig.write("spare", &rig.istiod.tokens().mint(&rig.claims()).unwrap());
+
+    let mut running = rig.start();
+
+    assert_eq!(running.identity().await.spiffe_id().to_string(), VM);
+    assert_eq!(running.progress.borrow().failed, 0);
+    assert_eq!(rig.istiod.seen().csrs.len(), 2);
+}

@@ -185,7 +185,7 @@ impl Rig {
         let (mesh, mesh_trust) = watch::channel(None);
         let renew = Arc::new(Notify::new());
         let shown = credential::Options {
-            tokens: vec![TokenSource::File(self.path("token"))],
+            tokens: ["token", "spare"].map(|name| TokenSource::File(self.path(name))).to_vec(),
             ..credential::Options::default()
         };
         let credentials = Credentials::new(shown, identity.clone(), self.clock.clone());

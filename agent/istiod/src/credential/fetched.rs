@@ -29,7 +29,10 @@ enum Last {
     #[default]
     None,
     Token(Kept),
-    Failure(String),
+    Failure {
+        text: String,
+        until: SystemTime,
+    },
 }
 
 /// A token, and from when to when it is used without asking again.
@@ -51,9 +54,18 @@ impl Fetched {
     /// Why the last attempt failed, if it did.
     pub(crate) fn failure(&self) -> Option<String> {
         match &*self.last.lock() {
-            Last::Failure(text) => Some(text.clone()),
+            Last::Failure { text, .. } => Some(text.clone()),
             _ => None,
         }
+    }
+
+    /// Whether asking again so soon is a nuisance: every dial of every stream would.
+    fn has_just_failed(&self, now: SystemTime) -> bool {
+        // A clock that was set back must not make the rest longer than it is.
+        let resting = |until: &SystemTime| {
+            until.duration_since(now).is_ok_and(|left| !left.is_zero() && left <= REST)
+        };
+        matches!(&*self.last.lock(), Last::Failure { until, .. } if resting(until))
     }
 
     /// istiod has refused the token: the next dial asks for another.
@@ -76,7 +88,8 @@ impl Fetched {
         if let Some(token) = self.kept(clock.now()) {
             return Ok(Some(token));
         }
-        if self.rounds.load(Ordering::Acquire) != round && self.failure().is_some() {
+        let since = self.rounds.load(Ordering::Acquire) != round;
+        if (since && self.failure().is_some()) || self.has_just_failed(clock.now()) {
             return Err(Failed::Elsewhere);
         }
         let asked = source.obtain().await;
@@ -87,7 +100,11 @@ impl Fetched {
                 (Last::Token(Kept { token: token.clone(), from: now, until }), Ok(Some(token)))
             }
             Ok(None) => (Last::None, Ok(None)),
-            Err(error) => (Last::Failure(Chain(&error).to_string()), Err(Failed::Here(error))),
+            Err(error) => {
+                let text = Chain(&error).to_string();
+                let until = now.checked_add(REST).unwrap_or(now);
+                (Last::Failure { text, until }, Err(Failed::Here(error)))
+            }
         };
         *self.last.lock() = last;
         self.rounds.fetch_add(1, Ordering::Release);
@@ -126,6 +143,7 @@ fn keep_until(token: &str, now: SystemTime) -> SystemTime {
     now.checked_add(keep).unwrap_or(now)
 }
 
+const REST: Duration = Duration::from_secs(10);
 const UNSAID: Duration = Duration::from_secs(300);
 
 #[cfg(test)]

@@ -288,3 +288,33 @@ fn memory_does_not_grow_without_bound() {
     let last = offer(&[999], &[]);
     assert_eq!(last.next(&memory, &[], at(0)), Next::Nothing);
 }
+
+#[test]
+fn what_belongs_to_somebody_else_makes_room_for_the_next() {
+    let mut memory = Memory::default();
+    let both = offer(&[1], &[file(2), file(3)]);
+    let mistaken = |memory: &mut Memory, second| match both.next(memory, &[], at(second)) {
+        Next::Show(shown) => {
+            let shown = both.marks(shown);
+            memory.mistaken(shown, at(second));
+            (shown.certificate, shown.token.map(|token| token.mark))
+        }
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(mistaken(&mut memory, 0), (Some(Mark(1)), Some(Mark(2))));
+    assert_eq!(mistaken(&mut memory, 1), (None, Some(Mark(2))));
+    assert_eq!(mistaken(&mut memory, 2), (None, Some(Mark(3))));
+    assert_eq!(both.next(&memory, &[], at(3)), Next::Nothing);
+    assert!(!memory.ignores_certificates(), "it has heeded all of it");
+}
+
+#[test]
+fn a_program_whose_tokens_are_refused_is_left_alone_for_a_while() {
+    let (mut memory, one) = (Memory::default(), offer(&[], &[Slot::Unasked]));
+    let answers = [asked(7), asked(8), asked(9)];
+    let told = story(&one, &mut memory, MISTRUSTFUL, &answers, 0);
+    assert!(told.matches("ask0").count() == CHANCES && told.ends_with("nothing"), "{told}");
+    memory.forget();
+    assert_eq!(one.next(&memory, &[], at(1)), Next::Nothing);
+    assert_eq!(one.next(&memory, &[], at(601)), Next::Ask(0));
+}

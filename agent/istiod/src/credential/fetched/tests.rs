@@ -104,9 +104,10 @@ async fn one_asks_and_the_others_take_its_answer() {
 }
 
 #[tokio::test]
-async fn a_failure_is_told_once_to_those_who_waited_for_it_and_tried_again_by_the_next() {
+async fn a_failure_is_told_once_to_those_who_waited_for_it_and_tried_again_after_a_rest() {
     let program = Program::new("echo no vault today >&2; exit 1");
-    let (fetched, clock) = (Fetched::default(), Clock::default());
+    let (clock, hand) = Clock::manual(at(1_000));
+    let fetched = Fetched::default();
 
     let ask = || fetched.ask(&program.source, &clock);
     let (one, two) = tokio::join!(ask(), ask());
@@ -116,6 +117,9 @@ async fn a_failure_is_told_once_to_those_who_waited_for_it_and_tried_again_by_th
     assert!(fetched.failure().unwrap().ends_with("no vault today"), "{:?}", fetched.failure());
     assert_eq!(program.runs(), 1);
 
+    assert!(matches!(ask().await, Err(Failed::Elsewhere)), "it is left alone for a while");
+    assert_eq!(program.runs(), 1);
+    hand.advance(REST);
     assert!(ask().await.is_err());
     assert_eq!(program.runs(), 2);
 }

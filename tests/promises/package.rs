@@ -65,6 +65,7 @@ fn a_machine_installs_joins_starts_and_removes() -> Result<()> {
     })?;
 
     seals_what_it_keeps(&machine)?;
+    says_how_to_go_on_without_the_seal(&machine)?;
     keeps_files_for_other_programs(&machine)?;
 
     // Removed and purged, nothing is left but the user.
@@ -121,7 +122,7 @@ fn seals_what_it_keeps(machine: &Machine) -> Result<()> {
     let said = machine.succeed(&["hawser", "identity", "seal"])?;
     ensure!(said.contains("next: systemctl restart hawser"), "{said}");
     let said = machine.succeed(&["hawser", "identity", "seal"])?;
-    ensure!(said.contains("is there already"), "{said}");
+    ensure!(said.contains("is there already, and opens"), "{said}");
     let modes =
         machine.succeed(&["stat", "-c", "%a %U", "/etc/credstore.encrypted/hawser.seal"])?;
     ensure!(modes == "600 root\n", "{modes}");
@@ -134,6 +135,27 @@ fn seals_what_it_keeps(machine: &Machine) -> Result<()> {
         ensure!(shown["asked"] == 0, "{start} needs no istiod: {shown}");
         ensure!(!machine.run(&plain)?.status.success(), "{start}: a key in plain");
     }
+    Ok(())
+}
+
+/// On a machine that has lost what it was sealed with, such as a clone, it is said what to do.
+fn says_how_to_go_on_without_the_seal(machine: &Machine) -> Result<()> {
+    machine.succeed(&["rm", "/var/lib/systemd/credential.secret"])?;
+    ensure!(!machine.run(&["systemctl", "restart", "hawser"])?.status.success(), "it has started");
+    let journal = machine.succeed(&["journalctl", "-u", "hawser", "-o", "cat", "-n", "20"])?;
+    ensure!(journal.contains("hawser identity seal says what to do"), "{journal}");
+    let told = machine.run(&["hawser", "identity", "seal"])?;
+    ensure!(told.status.code() == Some(1), "{told:?}");
+    let told = String::from_utf8_lossy(&told.stderr).into_owned();
+    ensure!(told.contains("does not open on this machine"), "{told}");
+    ensure!(told.contains("remove /etc/credstore.encrypted/hawser.seal, `hawser join`"), "{told}");
+
+    machine.succeed(&["rm", "/etc/credstore.encrypted/hawser.seal"])?;
+    machine.succeed(&["hawser", "join", "/srv/mesh/bundle"])?;
+    machine.succeed(&["systemctl", "restart", "hawser"])?;
+    machine.succeed(&["hawser", "identity", "show"])?;
+    let made = machine.succeed(&["hawser", "identity", "seal"])?;
+    ensure!(made.contains("made /etc/credstore.encrypted/hawser.seal"), "{made}");
     Ok(())
 }
 

@@ -106,9 +106,12 @@ fn recent() -> io::Result<()> {
 }
 
 /// What systemd-creds makes of it. The key goes there through a pipe, never through an argument.
+///
+/// Where there is a TPM, it is bound to that and to no state of it: by default one update of the
+/// list of revoked boot loaders would make the seal one that does not open any more.
 fn encrypted(key: &[u8]) -> io::Result<Zeroizing<Vec<u8>>> {
     let name = format!("--name={SEAL}");
-    output(Command::new("systemd-creds").args(["encrypt", &name, "-", "-"]), key)
+    output(Command::new("systemd-creds").args(["encrypt", "--tpm2-pcrs=", &name, "-", "-"]), key)
 }
 
 /// The key, as systemd will find it.

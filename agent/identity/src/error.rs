@@ -16,7 +16,7 @@ pub enum Error {
     #[error("reach the certificate authority")]
     Reach { source: Box<hawser_istiod::Error> },
     #[error("{ca} refuses: {code}: {message}{}", hint(*code, shown))]
-    Refused { ca: String, code: Code, message: String, shown: String },
+    Refused { ca: String, code: Code, message: String, shown: String, may_come: bool },
     #[error("{ca} does not answer within {seconds} s")]
     Late { ca: String, seconds: u64 },
     #[error("{ca} answers without a certificate chain and its root")]
@@ -139,6 +139,8 @@ pub(crate) enum Verdict {
 impl Error {
     pub(crate) fn verdict(&self) -> Verdict {
         match self {
+            // A program or a service that failed may do better in a moment.
+            Self::Refused { may_come: true, .. } => Verdict::Retry,
             Self::OtherIdentity { .. }
             | Self::NotYetValid { .. }
             | Self::AlreadyExpired { .. }

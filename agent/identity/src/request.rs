@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use hawser_istiod::{Connection, Credentials, Istiod};
+use hawser_istiod::{Connection, Credentials, Istiod, Prospect};
 use hawser_pki::{Bundle, Chain, Identity, KeyKind, PrivateKey, SpiffeId, csr};
 use hawser_proto::{
     envoy::google::protobuf::{Struct, Value, value::Kind},
@@ -175,18 +175,19 @@ impl Way<'_> {
 
     /// istiod gives no reason for refusing a credential; the credential often does.
     async fn refused(&self, status: &Status) -> Error {
-        let shown = match status.code() {
-            Code::Unauthenticated => listed(self.credentials).await,
-            _ => String::new(),
-        };
+        let (mut shown, mut may_come) = (String::new(), false);
+        if status.code() == Code::Unauthenticated {
+            let outlook = self.credentials.outlook().await;
+            may_come = outlook.iter().any(|prospect| prospect.may_come);
+            shown = listed(outlook);
+        }
         let message = status.message().chars().take(LONGEST_MESSAGE).collect();
-        Error::Refused { ca: self.ca.address(), code: status.code(), message, shown }
+        Error::Refused { ca: self.ca.address(), code: status.code(), message, shown, may_come }
     }
 }
 
 /// What there is to show, each with what is wrong with it.
-pub(crate) async fn listed(credentials: &Credentials) -> String {
-    let outlook = credentials.outlook().await;
+pub(crate) fn listed(outlook: Vec<Prospect>) -> String {
     if outlook.is_empty() {
         return "there is nothing".to_owned();
     }

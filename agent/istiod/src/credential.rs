@@ -261,7 +261,7 @@ async fn prospect(source: &TokenSource, fetched: &Fetched, now: SystemTime) -> P
     if source.file().is_none() {
         return match (fetched.kept(now), fetched.failure()) {
             (Some(token), _) => Prospect::token(source, &token, now),
-            (None, Some(failure)) => Prospect::absent(what, failure),
+            (None, Some(failure)) => Prospect { may_come: true, ..Prospect::absent(what, failure) },
             (None, None) => Prospect::unasked(what),
         };
     }

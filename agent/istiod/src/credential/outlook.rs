@@ -17,6 +17,8 @@ pub struct Prospect {
     pub what: String,
     /// Whether istiod is likely to believe it.
     pub usable: bool,
+    /// Whether it may come by itself: a source failed that has to be asked, and can be again.
+    pub may_come: bool,
     /// Why not, or what to know.
     pub note: Option<String>,
     /// When it stops being believed, as far as it says.
@@ -47,6 +49,7 @@ impl Prospect {
             note,
             expires: Some(chain.not_after()),
             subject: chain.spiffe_id().ok().map(|id| id.to_string()),
+            may_come: false,
             audiences: Vec::new(),
         }
     }
@@ -65,6 +68,7 @@ impl Prospect {
             note: fault,
             expires: facts.expires,
             subject: facts.subject,
+            may_come: false,
             audiences: facts.audiences,
         }
     }

@@ -200,6 +200,12 @@ impl Reader<'_> {
         self.required("log.level", parse::log_filter);
         self.required("log.format", |text| text.parse::<crate::log::Format>().ok());
 
+        if let (Some(Envoy { binary: Some(_), .. }), Some(Identity { only: true, .. })) =
+            (&envoy, &identity)
+        {
+            let expected = "there is nothing for Envoy with certificates only (identity.only)";
+            self.problems.push(Problem::with("envoy.binary", expected));
+        }
         let (mut istiod, mut ca, name) = (istiod?, ca?, name?);
         for way in [&mut istiod, &mut ca] {
             way.endpoint.server_name = name.clone().or(way.endpoint.server_name.take());

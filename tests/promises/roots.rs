@@ -51,6 +51,24 @@ async fn a_rotation_in_the_good_order_needs_nobody_and_a_restart_in_it_does_no_h
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_istiod_does_not_take_any_more_is_replaced_at_once() -> Result<()> {
+    let rig = Rig::joined().await?;
+    let _agent = rig.vm.start().await?;
+
+    // The operator brings the new root with the rotation, so that only our certificate is old.
+    rig.mesh.istiod.ca().rotate(OldRoot::Dropped)?;
+    let fresh = rig.mesh.istiod.ca().root_pem();
+    let file = rig.file("etc/hawser/mesh/root-cert.pem");
+    hawser_state::write_file(&file, 0o644, fresh.as_bytes())?;
+    rig.mesh.istiod.reset();
+
+    let fresh = Bundle::from_pem(&fresh)?;
+    until_served(&rig, "a certificate under the new root", |served| under(served, &fresh)).await?;
+    wait_for("everything to be well", async || well(&rig).await).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_rotation_in_the_bad_order_takes_nothing_away_and_heals_with_the_root_file() -> Result<()>
 {
     let rig = Rig::joined().await?;

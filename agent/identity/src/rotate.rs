@@ -40,6 +40,8 @@ pub(crate) struct Rotation<'a> {
     skewed: bool,
     /// Whether the clock is known to be before the beginning of the pair that is served.
     behind: bool,
+    /// When another pair was last asked for because the one there is was rejected.
+    disowned: Option<SystemTime>,
 }
 
 /// What every source has to do with.
@@ -80,6 +82,8 @@ enum Called {
     Asked,
     /// There is something else to show.
     Credentials,
+    /// What we show is not taken any more.
+    Disowned,
 }
 
 impl<'a> Rotation<'a> {
@@ -93,6 +97,7 @@ impl<'a> Rotation<'a> {
             prepared: None,
             skewed: false,
             behind: false,
+            disowned: None,
         }
     }
 
@@ -172,9 +177,24 @@ impl<'a> Rotation<'a> {
                     let dates = schedule::resume_at(Life::of(&own), renewal, fastrand::f64());
                     self.own = Some((own, due.min(dates.max(self.now()))));
                 }
-                Called::Credentials => {}
+                Called::Disowned if self.is_disowned(&own) => return,
+                Called::Credentials | Called::Disowned => {}
             }
         }
+    }
+
+    /// Whether this pair is rejected where it is shown, and another can be asked for: not for each
+    /// one in turn, should all of them be.
+    fn is_disowned(&mut self, own: &Identity) -> bool {
+        let now = self.now();
+        let lately =
+            |at: SystemTime| now.duration_since(at).is_ok_and(|ago| ago < BETWEEN_DISOWNED);
+        if !self.around.credentials.disowns(own) || self.disowned.is_some_and(lately) {
+            return false;
+        }
+        self.disowned = Some(now);
+        info!("certificate is rejected, another is asked for");
+        true
     }
 
     /// Whoever sets the clock back that far takes the certificate out of use, here and nowhere
@@ -206,7 +226,11 @@ impl<'a> Rotation<'a> {
             };
             let next = self.next_attempt(&error, &mut backoff);
             self.failed(&error, next).await;
-            let called = self.called(next).await;
+            let mut called = self.called(next).await;
+            // No news: this is what the attempts are for.
+            while called == Called::Disowned {
+                called = self.called(next).await;
+            }
             if called != Called::Due {
                 backoff.reset();
             }
@@ -366,6 +390,7 @@ impl<'a> Rotation<'a> {
                 },
                 () = self.around.renew.notified() => Called::Asked,
                 () = self.around.credentials.changed() => Called::Credentials,
+                () = self.around.credentials.disowned() => Called::Disowned,
             };
             if self.keeping.again.is_some_and(|again| again <= self.now()) {
                 self.keep().await;
@@ -383,6 +408,7 @@ impl<'a> Rotation<'a> {
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 pub(crate) const SOURCE: &str = "istiod";
+const BETWEEN_DISOWNED: Duration = Duration::from_secs(600);
 const FIRST: Duration = Duration::from_millis(500);
 const LAST: Duration = Duration::from_secs(60);
 const SELDOM: Duration = Duration::from_secs(300);

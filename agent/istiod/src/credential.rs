@@ -29,11 +29,11 @@ use hawser_pki::{Identity, SpiffeId};
 use hawser_rt::{Chain, Clock, Throttle, files::Watch};
 use parking_lot::Mutex;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tracing::warn;
 
 use self::fetched::Fetched;
-pub(crate) use self::purse::Purse;
+pub(crate) use self::purse::{Certificate, Purse};
 pub use self::{
     gce::{Answer, answered},
     outlook::Prospect,
@@ -88,6 +88,9 @@ pub(crate) struct Stock {
     unheeded: Mutex<BTreeSet<String>>,
     watch: tokio::sync::Mutex<Option<Watch>>,
     changes: watch::Sender<u64>,
+    /// The own certificate that TLS has rejected last, on whatever way.
+    disowned: Mutex<Option<Mark>>,
+    disowning: Notify,
 }
 
 impl Credentials {
@@ -113,6 +116,8 @@ impl Credentials {
             last: Mutex::default(),
             unheeded: Mutex::default(),
             changes: watch::channel(0).0,
+            disowned: Mutex::default(),
+            disowning: Notify::new(),
         };
         Self { stock: Arc::new(stock), heard: AtomicU64::new(0) }
     }
@@ -145,6 +150,17 @@ impl Credentials {
                 () = self.stock.observe() => {}
             }
         }
+    }
+
+    /// Returns when an own certificate was rejected by TLS, on whatever way: it may be time for
+    /// another, whatever the clock says. Told once for each. Cancel safe, for one to wait.
+    pub async fn disowned(&self) {
+        self.stock.disowning.notified().await;
+    }
+
+    /// Whether it is this certificate that was rejected last.
+    pub fn disowns(&self, identity: &Identity) -> bool {
+        *self.stock.disowned.lock() == Some(self.stock.mark(identity.chain.leaf_der()))
     }
 
     /// The last that istiod has believed.
@@ -248,6 +264,13 @@ impl Stock {
     fn pass_over(&self, place: usize, what: &str, error: &Unusable) {
         if self.said.get(place).and_then(Throttle::allow).is_some() {
             warn!(credential = what, error = %Chain(error), "credential not usable, going without");
+        }
+    }
+
+    /// An own certificate was rejected.
+    pub(crate) fn disown(&self, certificate: Mark) {
+        if self.disowned.lock().replace(certificate) != Some(certificate) {
+            self.disowning.notify_one();
         }
     }
 

@@ -17,7 +17,7 @@ use tracing::{debug, warn};
 use crate::{
     Connection, Credentials, Endpoint, Error, Hosts, Roots, Shown,
     connection::Presented,
-    credential::{Purse, WANTS_A_TOKEN},
+    credential::{Certificate, Purse, WANTS_A_TOKEN},
     error::Verdict,
     headers,
     presentation::{Mark, Marks, Memory, Next, Origin, Presentation},
@@ -186,6 +186,9 @@ impl Way {
         };
         if verdict == Verdict::Rejected {
             self.memory.lock().rejected(certificate, self.clock.now());
+            if purse.certificate(shown).is_some_and(Certificate::is_own) {
+                self.credentials.stock().disown(certificate);
+            }
         }
         trial.failures.push(Failure { certificate, verdict, what, error });
         Ok(())

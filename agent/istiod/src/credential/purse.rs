@@ -38,6 +38,13 @@ impl std::fmt::Debug for Held {
     }
 }
 
+impl Certificate {
+    /// Whether it is the machine's own.
+    pub(crate) fn is_own(&self) -> bool {
+        self.what == OWN
+    }
+}
+
 impl Purse {
     pub(crate) fn certificate(&self, shown: Presentation) -> Option<&Certificate> {
         self.certificates.get(shown.certificate?)

@@ -211,3 +211,28 @@ async fn when_everything_is_refused_the_error_names_it() {
 
     assert_eq!(istiod.connect().await.unwrap().shown, Shown::Token, "all of it again");
 }
+
+#[tokio::test]
+async fn an_own_certificate_that_is_rejected_is_told_once() {
+    let (setup, other) = (Setup::new(), Mesh::new());
+    let asks = Asks::ClientIfAny(other.root_der());
+    let server = Server::start(setup.mesh.server(NAME), asks, Answer::Settings).await;
+    let identity = std::sync::Arc::new(setup.mesh.identity(HOUR));
+    let own = watch::channel(Some(std::sync::Arc::clone(&identity))).1;
+    let credentials = Credentials::new(setup.sources(), own, Clock::default());
+    setup.write("istio-token", "a.b.c");
+    let istiod = way(setup.options(&[server.address]), credentials.clone());
+    assert!(!credentials.disowns(&identity));
+
+    assert_eq!(istiod.connect().await.unwrap().shown, Shown::Token);
+
+    credentials.disowned().await;
+    assert!(credentials.disowns(&identity));
+    let another = way(setup.options(&[server.address]), credentials.clone());
+    assert_eq!(another.connect().await.unwrap().shown, Shown::Token);
+    tokio::select! {
+        biased;
+        () = credentials.disowned() => panic!("told twice"),
+        () = std::future::ready(()) => {}
+    }
+}

@@ -25,7 +25,9 @@ use hawser_identity::SealKey;
 use hawser_istiod::{Credentials, Istiod};
 use hawser_node::Node;
 use hawser_pki::{Bundle, Identity};
-use hawser_rt::{Clock, Gates, Notifier, Stopped, Tasks, metrics::Registry, signal::Signals};
+use hawser_rt::{
+    Clock, Gates, Notifier, Stopped, Tasks, metrics::Registry, signal::Signals, uds::Peers,
+};
 use hawser_state::Store;
 use hawser_xds::Seen;
 use tokio::{
@@ -81,8 +83,9 @@ pub async fn run(config: Config, notifier: Notifier) -> anyhow::Result<Stopped> 
         facts.mesh = Some(agent.mesh(mesh, node, istiod, add_trust));
     }
     let Agent { mut tasks, gates, .. } = agent;
-    let (told, peers) = (facts.clone(), options::peers(&config));
-    tasks.spawn("admin", |stop| admin::serve(says, peers, told, stop));
+    let told = facts.clone();
+    // Envoy's user, if it has one of its own, has no business there.
+    tasks.spawn("admin", |stop| admin::serve(says, Peers::default(), told, stop));
     tasks.spawn("status", |stop| health::serve(status, facts, stop));
 
     let ending = async {

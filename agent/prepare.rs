@@ -2,8 +2,8 @@
 //! bootstrap. What is missing, taken or forbidden is found here, with its name.
 
 use std::{
-    fs::DirBuilder,
-    io::ErrorKind,
+    fs::{DirBuilder, File},
+    io::{ErrorKind, Read as _},
     net::SocketAddr,
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
     path::{Path, PathBuf},
@@ -118,14 +118,18 @@ fn mesh(config: &Config, node: &Node, port: u16, bound: &mut Bound) -> anyhow::R
 /// used is no reason not to start.
 fn seal_key(path: Option<&Path>) -> Option<SealKey> {
     let path = path?;
-    let read = match std::fs::read(path).map(Zeroizing::new) {
-        Ok(read) => read,
+    // One byte more than a key has, to tell one that is too long.
+    let mut read = Zeroizing::new(Vec::with_capacity(SealKey::LENGTH + 1));
+    let limit = SealKey::LENGTH as u64 + 1;
+    let file = File::open(path).and_then(|file| file.take(limit).read_to_end(&mut read));
+    match file {
+        Ok(_) => {}
         Err(error) if error.kind() == ErrorKind::NotFound => return None,
         Err(error) => {
             warn!(path = %path.display(), %error, "seal cannot be read, state is kept plain");
             return None;
         }
-    };
+    }
     match SealKey::from_bytes(&read) {
         Ok(key) => Some(key),
         Err(error) => {

@@ -324,7 +324,7 @@ pub const SETTINGS: &[Setting] = &[
         variables: &[],
         default: "",
         expected: "a user, by name or number",
-        about: "The user that Envoy runs as, who may ask for its certificates; else the agent's.",
+        about: "The user that Envoy runs as, in the agent's group, who may ask for certificates; else the agent's.",
     },
     Setting {
         key: "envoy.flavour",

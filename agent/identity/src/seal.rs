@@ -33,6 +33,9 @@ pub enum SealError {
 }
 
 impl SealKey {
+    /// The bytes that a key has.
+    pub const LENGTH: usize = LENGTH;
+
     /// A key from its 32 bytes.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, SealError> {
         let wrong = || SealError::Length { length: bytes.len() };

@@ -18,7 +18,9 @@ use tonic::{
     server::{Grpc, NamedService, StreamingService},
 };
 
-use crate::{Flavour, codec::Raw, flavour::SERVICE, relay::Accepted};
+use hawser_wire::{Flavour, SERVICE};
+
+use crate::{codec::Raw, relay::Accepted};
 
 /// Hands each stream on to whoever joins it to istiod.
 #[derive(Clone, Debug)]

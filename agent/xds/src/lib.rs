@@ -23,7 +23,6 @@
 
 mod codec;
 mod downstream;
-mod flavour;
 mod node;
 mod outage;
 mod own;
@@ -34,10 +33,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 mod upstream;
-mod wire;
 
-pub use flavour::Flavour;
 pub use own::{Own, follow};
 pub use seen::{Exchange, Failure, Names, Rejection, Seen, Standing, Trust, Version};
 pub use serve::{Error, Options, serve};
-pub use wire::{Malformed, Request, Response};

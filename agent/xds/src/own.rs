@@ -29,8 +29,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use self::conversation::{Conversation, Heard, News, Topic};
+use hawser_wire::Flavour;
+
 use crate::{
-    Error, Failure, Flavour, Rejection, Seen, Version,
+    Error, Failure, Rejection, Seen, Version,
     outage::Outage,
     upstream::{Lost, MOST_AT_ONCE, Upstream},
 };

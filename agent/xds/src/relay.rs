@@ -16,8 +16,10 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 use tracing::{debug, warn};
 
+use hawser_wire::Flavour;
+
 use crate::{
-    Flavour, Seen,
+    Seen,
     outage::Outage,
     session::{Note, Session},
     upstream::{Lost, MOST_AT_ONCE, Upstream},

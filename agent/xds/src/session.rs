@@ -18,10 +18,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use hawser_proto::type_url;
 
-use crate::{
-    Flavour,
-    wire::{Request, Response},
-};
+use hawser_wire::{Flavour, Request, Response};
 
 /// What is known of a stream pair.
 #[derive(Debug)]

@@ -16,7 +16,7 @@ use prost::Message;
 use tonic::{Code, Status};
 
 use self::ends::{Agent, FakeIstiod, Tokens, end, until};
-use crate::Flavour;
+use hawser_wire::Flavour;
 
 fn asks(type_url: &str, nonce: &str) -> DiscoveryRequest {
     DiscoveryRequest {

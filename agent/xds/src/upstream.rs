@@ -7,7 +7,9 @@ use tokio_stream::Stream;
 use tonic::{Code, Status, Streaming, codegen::http::uri::PathAndQuery};
 use tracing::debug;
 
-use crate::{Flavour, codec::Raw};
+use hawser_wire::Flavour;
+
+use crate::codec::Raw;
 
 /// A stream that istiod has answered on.
 pub(crate) struct Upstream {

@@ -5,7 +5,7 @@
 use hawser_proto::envoy::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
 };
-use hawser_xds::{Flavour, Request, Response};
+use hawser_wire::{Flavour, Request, Response};
 use libfuzzer_sys::fuzz_target;
 use prost::Message as _;
 

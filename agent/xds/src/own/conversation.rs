@@ -21,7 +21,7 @@ use hawser_proto::{
     type_url,
 };
 
-use crate::{Flavour, Response};
+use hawser_wire::{Flavour, Response};
 
 /// What one stream has agreed on.
 #[derive(Debug)]

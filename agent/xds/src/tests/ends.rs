@@ -13,6 +13,7 @@ use hawser_node::Node;
 use hawser_pki::Bundle;
 use hawser_proto::istio::nds::NameTable;
 use hawser_rt::Clock;
+use hawser_wire::Flavour;
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::copy_bidirectional,
@@ -29,8 +30,8 @@ use tonic::{
 };
 
 use crate::{
-    Flavour, Options, Own, Seen, Standing, codec::Raw, downstream::Downstream, follow,
-    relay::Accepted, serve,
+    Options, Own, Seen, Standing, codec::Raw, downstream::Downstream, follow, relay::Accepted,
+    serve,
 };
 
 /// An istiod whose streams are handed to the test. It speaks as the relay does downstream, so

@@ -17,7 +17,9 @@ use super::{
     ends::{FakeIstiod, Follower, Tokens, goes_on, until},
     sends,
 };
-use crate::{Flavour, Seen, relay::Accepted};
+use hawser_wire::Flavour;
+
+use crate::{Seen, relay::Accepted};
 
 async fn heard(stream: &mut Accepted) -> DiscoveryRequest {
     DiscoveryRequest::decode(stream.requests.message().await.unwrap().unwrap()).unwrap()

@@ -6,7 +6,7 @@ use hawser_proto::{
 use prost::Message;
 
 use super::{News, Reading};
-use crate::wire::Fields;
+use hawser_wire::Fields;
 
 /// Why a table is refused.
 #[derive(Debug, thiserror::Error)]

@@ -7,7 +7,7 @@ use hawser_rt::Chain;
 use prost::Message;
 
 use super::{News, Reading};
-use crate::wire::{Fields, Malformed};
+use hawser_wire::{Fields, Malformed};
 
 /// Why roots are refused.
 #[derive(Debug, thiserror::Error)]

@@ -7,7 +7,7 @@ pub struct Malformed;
 
 /// What a field holds, as far as anything here looks at it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Value<'a> {
+pub enum Value<'a> {
     /// A number of any kind.
     Number,
     /// Text, bytes or a message.
@@ -15,33 +15,36 @@ pub(crate) enum Value<'a> {
 }
 
 impl<'a> Value<'a> {
-    pub(crate) fn bytes(self) -> Result<&'a [u8], Malformed> {
+    /// The bytes; a number has none.
+    pub fn bytes(self) -> Result<&'a [u8], Malformed> {
         match self {
             Self::Bytes(bytes) => Ok(bytes),
             Self::Number => Err(Malformed),
         }
     }
 
-    pub(crate) fn text(self) -> Result<&'a str, Malformed> {
+    /// The bytes as text.
+    pub fn text(self) -> Result<&'a str, Malformed> {
         str::from_utf8(self.bytes()?).ok().ok_or(Malformed)
     }
 }
 
 /// Iterates over the outermost fields; ends at the first that is malformed.
 #[derive(Clone, Debug)]
-pub(crate) struct Fields<'a> {
+pub struct Fields<'a> {
     rest: &'a [u8],
     /// Groups, which protobuf has given up but still allows, are skipped whole.
     groups: usize,
 }
 
 impl<'a> Fields<'a> {
-    pub(crate) fn new(message: &'a [u8]) -> Self {
+    /// Begins with the first field.
+    pub fn new(message: &'a [u8]) -> Self {
         Self { rest: message, groups: 0 }
     }
 
     /// The last field of that number, which is the one that counts.
-    pub(crate) fn last(message: &'a [u8], wanted: u32) -> Result<Option<Value<'a>>, Malformed> {
+    pub fn last(message: &'a [u8], wanted: u32) -> Result<Option<Value<'a>>, Malformed> {
         let mut found = None;
         for field in Self::new(message) {
             let (number, value) = field?;

@@ -11,7 +11,7 @@ pub enum Flavour {
 
 impl Flavour {
     /// The gRPC path of the method.
-    pub(crate) fn path(self) -> &'static str {
+    pub fn path(self) -> &'static str {
         match self {
             Self::Sotw => {
                 "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources"
@@ -23,12 +23,12 @@ impl Flavour {
     }
 
     /// The flavour of a gRPC path.
-    pub(crate) fn of(path: &str) -> Option<Self> {
+    pub fn of(path: &str) -> Option<Self> {
         [Self::Sotw, Self::Delta].into_iter().find(|flavour| flavour.path() == path)
     }
 
     /// For logs.
-    pub(crate) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Sotw => "sotw",
             Self::Delta => "delta",
@@ -37,4 +37,4 @@ impl Flavour {
 }
 
 /// The gRPC service of both.
-pub(crate) const SERVICE: &str = "envoy.service.discovery.v3.AggregatedDiscoveryService";
+pub const SERVICE: &str = "envoy.service.discovery.v3.AggregatedDiscoveryService";

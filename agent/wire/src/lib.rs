@@ -5,13 +5,12 @@
 //! `envoy/service/discovery/v3/discovery.proto`.
 
 mod fields;
+mod flavour;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use fields::Fields;
-pub use fields::Malformed;
-
-use crate::Flavour;
+pub use fields::{Fields, Malformed, Value};
+pub use flavour::{Flavour, SERVICE};
 
 /// What a request says besides what it asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

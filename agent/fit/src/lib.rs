@@ -1,0 +1,1 @@
+//! Configuration cut to what an Envoy can load.

@@ -1,0 +1,1 @@
+//! Whether the workload is well: probes, thresholds, verdict.

@@ -1,0 +1,1 @@
+//! The last configuration that Envoy took, on disk.

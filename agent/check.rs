@@ -8,7 +8,7 @@ use std::{
 
 use hawser_identity::Source;
 use hawser_istiod::{Credentials, Istiod, Roots, credential::TokenSource, token};
-use hawser_node::Node;
+use hawser_node::{Node, addresses};
 use hawser_pki::{Bundle, Chain, SpiffeId};
 use hawser_rt::{Chain as Causes, Clock};
 use tokio::sync::watch;
@@ -20,7 +20,7 @@ use crate::{
         paths::{self, Paths},
         problem::{Problem, Problems},
         setting,
-        source::{Sources, read_text},
+        source::{self, Sources, read_text},
         values::Values,
     },
     options,
@@ -67,8 +67,15 @@ fn usable(config: &Config) -> Vec<Problem> {
             problems.push(Problem::with(format!("istiod for {what}"), Causes(&error).to_string()));
         }
     }
-    if let Err(error) = Node::new(&options::facts(config)) {
+    let ips = addresses::order(config.node.ip, None, &source::addresses());
+    if let Err(error) = Node::new(&options::facts(config, ips)) {
         problems.push(Problem::with("node", Causes(&error).to_string()));
+    }
+    if let Err(wrong) = options::probe(config) {
+        let told = |wrong: &hawser_health::Problem| {
+            Problem::with(format!("readinessProbe.{}", wrong.place), wrong.wrong.clone())
+        };
+        problems.extend(wrong.iter().map(told));
     }
     problems
 }

@@ -14,7 +14,6 @@ use std::{ffi::OsString, io::Write as _, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand, error::ErrorKind};
 
-use self::span::span;
 use crate::config::{
     paths::Paths,
     problem::Problems,

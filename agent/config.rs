@@ -13,6 +13,7 @@ pub mod parse;
 pub mod paths;
 pub mod problem;
 pub mod proxy;
+pub mod relay;
 pub mod roots;
 pub mod setting;
 pub mod source;
@@ -20,12 +21,13 @@ pub mod values;
 
 use std::{
     collections::BTreeMap,
+    fmt,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
     time::Duration,
 };
 
-use hawser_envoy::{arguments::LogLevels, bootstrap::Flavour};
+use hawser_envoy::arguments::LogLevels;
 use hawser_istiod::{Endpoint, Hosts};
 use hawser_pki::SpiffeId;
 
@@ -34,6 +36,7 @@ use self::{
     identity::Identity,
     paths::Paths,
     problem::{Problem, Problems},
+    relay::Relay,
     roots::Believed,
     setting::Setting,
     source::Sources,
@@ -59,10 +62,8 @@ pub struct Config {
     pub identity: Identity,
     /// The files that other programs find it in, if they are wanted.
     pub export: Option<Export>,
-    /// Whether Envoy asks for differences.
-    pub delta: bool,
-    /// Whether istiod is asked for more roots to trust.
-    pub trust_bundle: bool,
+    /// How configuration is carried.
+    pub relay: Relay,
     /// The DNS proxy, if it is wanted.
     pub dns: Option<Dns>,
     /// Envoy, and its bootstrap.
@@ -78,8 +79,8 @@ pub struct Config {
 /// Who the machine is.
 #[derive(Debug, Clone)]
 pub struct Node {
-    /// Its addresses, the one for the mesh first; never empty.
-    pub ips: Vec<IpAddr>,
+    /// The address for the mesh, if it was set.
+    pub ip: Option<IpAddr>,
     /// Its name.
     pub name: String,
     /// Its SPIFFE id: trust domain, namespace, service account.
@@ -90,13 +91,20 @@ pub struct Node {
     pub service: Option<String>,
 }
 
-/// One address of the control plane.
+/// The addresses of the control plane.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Istiod {
-    /// Host, port and the name in its certificate.
-    pub endpoint: Endpoint,
+    /// Host, port and the name in its certificate; the first one is preferred, and there is one.
+    pub endpoints: Vec<Endpoint>,
     /// What its certificate has to chain to.
     pub roots: Believed,
+}
+
+impl fmt::Display for Istiod {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let endpoints: Vec<String> = self.endpoints.iter().map(ToString::to_string).collect();
+        f.write_str(&endpoints.join(", "))
+    }
 }
 
 /// The DNS proxy.
@@ -119,8 +127,6 @@ pub struct Envoy {
     pub binary: Option<PathBuf>,
     /// The user that Envoy runs as, if it is not the agent's.
     pub user: Option<u32>,
-    /// Whose build it is.
-    pub flavour: Flavour,
     /// Its admin interface.
     pub admin_port: u16,
     /// Where it answers /healthz/ready.
@@ -192,8 +198,7 @@ impl Reader<'_> {
         let connect_timeout = self.required("istiod.connect_timeout", parse::some_time);
         let identity = self.identity(paths, sources);
         let export = self.export(paths, identity.as_ref().map(|identity| &identity.source));
-        let delta = self.required("xds.delta", parse::boolean);
-        let trust_bundle = self.required("xds.trust_bundle", parse::boolean);
+        let relay = self.relay();
         let dns = self.dns();
         let envoy = self.envoy();
         let status = self.required("status.listen", parse::socket);
@@ -207,8 +212,8 @@ impl Reader<'_> {
             self.problems.push(Problem::with("envoy.binary", expected));
         }
         let (mut istiod, mut ca, name) = (istiod?, ca?, name?);
-        for way in [&mut istiod, &mut ca] {
-            way.endpoint.server_name = name.clone().or(way.endpoint.server_name.take());
+        for endpoint in istiod.endpoints.iter_mut().chain(&mut ca.endpoints) {
+            endpoint.server_name = name.clone().or(endpoint.server_name.take());
         }
         let (envoy, status) = (envoy?, status?);
         Some(Config {
@@ -221,8 +226,7 @@ impl Reader<'_> {
             connect_timeout: connect_timeout?,
             identity: identity?,
             export: export?,
-            delta: delta?,
-            trust_bundle: trust_bundle?,
+            relay: relay?,
             dns: dns?,
             envoy,
             status,
@@ -248,7 +252,7 @@ impl Reader<'_> {
             }
         };
         Some(Node {
-            ips: ips(ip?),
+            ip: ip?,
             name: name?.unwrap_or_else(source::host_name),
             id: id?,
             domain: domain?.unwrap_or_else(|| format!("{namespace}.svc.cluster.local")),
@@ -256,13 +260,13 @@ impl Reader<'_> {
         })
     }
 
-    /// The address for certificates is that for configuration, unless somebody says otherwise.
+    /// The addresses for certificates are those for configuration, unless somebody says otherwise.
     fn istiod(&mut self, address: &str, root: &str, paths: &Paths) -> Option<Istiod> {
-        let own = self.optional(address, |text| text.parse::<Endpoint>().ok());
-        let same = || self.values.setting(setting::find("istiod.address")?).value.parse().ok();
-        let endpoint = own.map(|own| own.or_else(same));
+        let own = self.optional(address, parse::endpoints);
+        let same = || parse::endpoints(&self.text("istiod.address"));
+        let endpoints = own.map(|own| own.or_else(same));
         let roots = self.roots(root, paths);
-        Some(Istiod { endpoint: endpoint??, roots: roots? })
+        Some(Istiod { endpoints: endpoints??, roots: roots? })
     }
 
     fn dns(&mut self) -> Option<Option<Dns>> {
@@ -283,11 +287,6 @@ impl Reader<'_> {
     fn envoy(&mut self) -> Option<Envoy> {
         let binary = self.optional("envoy.binary", parse::file);
         let user = self.optional("envoy.user", accounts::user);
-        let flavour = self.required("envoy.flavour", |text| match text {
-            "stock" => Some(Flavour::Stock),
-            "istio" => Some(Flavour::Istio),
-            _ => None,
-        });
         let admin_port = self.required("envoy.admin_port", parse::port);
         let status_port = self.required("envoy.status_port", parse::port);
         let prometheus_port = self.required("envoy.prometheus_port", parse::port);
@@ -298,7 +297,6 @@ impl Reader<'_> {
         Some(Envoy {
             binary: binary?,
             user: user?,
-            flavour: flavour?,
             admin_port: admin_port?,
             status_port: status_port?,
             prometheus_port: prometheus_port?,
@@ -343,16 +341,6 @@ impl Reader<'_> {
     }
 }
 
-/// The chosen address first, then the machine's others; loopback on a machine that has none.
-fn ips(chosen: Option<IpAddr>) -> Vec<IpAddr> {
-    let mut ips: Vec<IpAddr> = chosen.into_iter().collect();
-    ips.extend(source::addresses().into_iter().filter(|ip| Some(*ip) != chosen));
-    if ips.is_empty() {
-        ips.push(IpAddr::from([127, 0, 0, 1]));
-    }
-    ips
-}
-
 fn variables(sources: &Sources) -> Variables {
     let values = &sources.values;
     // As in Istio, what is no boolean counts as not said.
@@ -389,7 +377,9 @@ fn effective(
     status: SocketAddr,
 ) -> serde_json::Value {
     let mut proxy = sources.proxy.clone();
-    proxy.set("discoveryAddress", istiod.endpoint.to_string().into());
+    // One address has room there; istiod only looks at it.
+    let first = istiod.endpoints.first().map(ToString::to_string).unwrap_or_default();
+    proxy.set("discoveryAddress", first.into());
     proxy.set("proxyAdminPort", envoy.admin_port.into());
     proxy.set("statusPort", status.port().into());
     proxy.set("concurrency", envoy.concurrency.into());

@@ -8,6 +8,7 @@
 //!
 //! Identity, SDS, xDS and DNS never import each other; this is where they meet.
 
+mod addresses;
 pub mod bundle;
 pub mod check;
 pub mod cli;
@@ -18,17 +19,20 @@ mod options;
 mod prepare;
 pub mod status;
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
+use hawser_envoy::{admin::Admin, readiness};
 use hawser_identity::SealKey;
 use hawser_istiod::{Credentials, Istiod};
+use hawser_lastgood::Shelf;
 use hawser_node::Node;
 use hawser_pki::{Bundle, Identity};
 use hawser_rt::{
-    Clock, Gates, Notifier, Stopped, Tasks, metrics::Registry, signal::Signals, uds::Peers,
+    Chain, Clock, Gates, Notifier, Stopped, Tasks, metrics::Registry, signal::Signals, uds::Peers,
 };
 use hawser_state::Store;
+use hawser_wasm::Modules;
 use hawser_xds::Seen;
 use tokio::{
     net::UnixListener,
@@ -38,6 +42,7 @@ use tokio::{
 use tracing::{info, warn};
 
 use crate::{
+    addresses::Addresses,
     config::Config,
     prepare::{Mesh, Prepared},
     status::{admin, health},
@@ -211,19 +216,32 @@ impl<'a> Agent<'a> {
         let config = self.config;
         let (named, names) = watch::channel(None);
         let (envoy_state, envoy) = watch::channel(Default::default());
-        let supervised = options::supervise(config, admin, envoy_state);
+        let supervised = options::supervise(config, &node, admin, envoy_state);
+        let node = self.whereabouts(node);
+        let health = self.health(admin, node.clone());
+        let shelf = self.shelf();
+        let peers = options::peers(config);
         let (seen, counts) = (Seen::default(), Arc::new(hawser_dns::Counts::default()));
         let facts = status::Mesh {
             names: names.clone(),
             seen: seen.clone(),
+            kept: shelf.standing(),
+            refused: Arc::clone(&peers.refused),
             dns: dns.as_ref().map(|(sockets, _)| (sockets.local_addrs(), Arc::clone(&counts))),
             admin,
             envoy: supervised.as_ref().map(|_| envoy),
         };
-        let relayed = hawser_xds::Options { peers: options::peers(config) };
-        let (way, noted) = (istiod.clone(), seen.clone());
-        self.tasks.spawn("xds", |stop| hawser_xds::serve(xds, relayed, way, noted, stop));
-        let trust = config.trust_bundle.then_some(add_trust);
+        let parts = hawser_xds::Parts {
+            source: Arc::new(istiod.clone()),
+            shelf: shelf.clone(),
+            modules: self.modules(),
+            health,
+            node: node.clone(),
+            metrics: self.metrics.clone(),
+        };
+        let (relayed, noted) = (options::relay(config, peers), seen.clone());
+        self.tasks.spawn("xds", |stop| hawser_xds::serve(xds, relayed, parts, noted, stop));
+        let trust = config.relay.trust_bundle.then_some(add_trust);
         let own = hawser_xds::Own { names: named, trust };
         self.tasks.spawn("own", |stop| hawser_xds::follow(node, istiod, own, seen, stop));
         if let Some((sockets, dns)) = dns {
@@ -235,6 +253,63 @@ impl<'a> Agent<'a> {
             self.tasks.spawn("envoy", |stop| hawser_envoy::supervise::run(supervised, stop));
         }
         facts
+    }
+
+    /// What Envoy took last; all of it is on disk when the agent ends.
+    fn shelf(&mut self) -> Shelf {
+        let (clock, metrics) = (self.clock.clone(), self.metrics.clone());
+        let shelf = Shelf::open(options::shelf(self.config, clock, metrics));
+        let kept = shelf.clone();
+        self.tasks.spawn("shelf", |stop| async move {
+            stop.cancelled().await;
+            kept.closed().await;
+            Ok::<_, Infallible>(())
+        });
+        shelf
+    }
+
+    /// Wasm modules, if the agent is to fetch them.
+    fn modules(&mut self) -> Option<Modules> {
+        let wanted = options::modules(self.config, self.clock.clone(), self.metrics.clone())?;
+        let modules = Modules::new(wanted);
+        let kept = modules.clone();
+        self.tasks.spawn("modules", |stop| async move {
+            kept.purge(stop).await;
+            Ok::<_, Infallible>(())
+        });
+        Some(modules)
+    }
+
+    /// The node, which moves when its addresses change.
+    fn whereabouts(&mut self, node: Node) -> watch::Receiver<Arc<Node>> {
+        let (publish, node) = watch::channel(Arc::new(node));
+        let addresses = Addresses::new(self.config);
+        self.tasks.spawn("addresses", |stop| addresses.follow(publish, stop));
+        node
+    }
+
+    /// Whether the workload is well, if the mesh wants to know.
+    fn health(
+        &mut self,
+        admin: SocketAddr,
+        node: watch::Receiver<Arc<Node>>,
+    ) -> watch::Receiver<hawser_health::Verdict> {
+        let (tell, health) = watch::channel(None);
+        if let Ok(Some(probe)) = options::probe(self.config) {
+            let wanted = hawser_health::Options { probe, node };
+            let envoy = move || envoy_readiness(admin);
+            self.tasks.spawn("health", |stop| hawser_health::run(wanted, envoy, tell, stop));
+        }
+        health
+    }
+}
+
+/// Whether Envoy is ready, or why not.
+async fn envoy_readiness(admin: SocketAddr) -> Result<(), String> {
+    match Admin::new(admin).with_limit(ENVOY_PATIENCE).readiness().await {
+        Ok(readiness::Verdict::Ready) => Ok(()),
+        Ok(readiness::Verdict::NotReady(reason)) => Err(reason.to_string()),
+        Err(error) => Err(Chain(&error).to_string()),
     }
 }
 
@@ -262,5 +337,6 @@ async fn report(notifier: &Notifier, gates: &Gates) {
     tokio::select! { () = feed => {}, () = ready => {} }
 }
 
+const ENVOY_PATIENCE: Duration = Duration::from_secs(3);
 /// How long the parts may take to end, Envoy's draining aside.
 const GRACE: Duration = Duration::from_secs(10);

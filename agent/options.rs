@@ -1,22 +1,28 @@
 //! What each part is told of the configuration: its own options, and no more.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use hawser_dns::{Scope, Upstreams, resolv};
 use hawser_envoy::{
     arguments::Arguments,
-    bootstrap::{self, LogFormat, Transport},
-    supervise,
+    bootstrap::{self, Flavour, LogFormat, Transport},
+    grpc, supervise,
 };
+use hawser_health::Probe;
 use hawser_identity::SealKey;
 use hawser_istiod as istiod;
-use hawser_node::{Facts, Ports};
+use hawser_node::{Facts, Node, Ports};
 use hawser_rt::{Backoff, Chain, Clock, metrics::Registry, uds::Peers};
 use hawser_state::Store;
+use hawser_xds::Fit;
 use tokio::sync::watch;
 use tracing::warn;
 
-use crate::config::{Config, Dns, Envoy, Istiod, parse};
+use crate::config::{Config, Dns, Envoy, Istiod, parse, relay::Compat};
 
 /// The way to the certificate authority.
 pub(crate) fn ca(config: &Config) -> istiod::Options {
@@ -34,7 +40,7 @@ fn way(config: &Config, to: &Istiod, headers: &[(String, String)]) -> istiod::Op
     let mut all = vec![("clusterid".to_owned(), cluster)];
     all.extend_from_slice(headers);
     istiod::Options {
-        endpoint: to.endpoint.clone(),
+        endpoints: to.endpoints.clone(),
         roots: to.roots.roots.clone(),
         learned: to.roots.learned,
         hosts: config.hosts.clone(),
@@ -87,7 +93,7 @@ pub(crate) fn secrets(config: &Config, counts: Arc<hawser_sds::Counts>) -> hawse
 
 /// Who may speak to the sockets that Envoy speaks to.
 pub(crate) fn peers(config: &Config) -> Peers {
-    Peers { uids: config.envoy.user.into_iter().collect() }
+    Peers { uids: config.envoy.user.into_iter().collect(), ..Peers::default() }
 }
 
 /// The files for other programs, if they are wanted.
@@ -106,19 +112,77 @@ pub(crate) fn export(config: &Config) -> Option<hawser_export::Options> {
     })
 }
 
+/// How configuration is served, and to whom.
+pub(crate) fn relay(config: &Config, peers: Peers) -> hawser_xds::Options {
+    hawser_xds::Options {
+        peers,
+        stale_after: config.relay.stale_after,
+        fit: match config.relay.compat {
+            Compat::Auto => Fit::Auto,
+            Compat::Stock => Fit::Stock,
+            Compat::Istio => Fit::Istio,
+        },
+        spiffe: config.node.id.to_string(),
+    }
+}
+
+/// Where what Envoy took is kept, and how much of it.
+pub(crate) fn shelf(config: &Config, clock: Clock, metrics: Registry) -> hawser_lastgood::Options {
+    hawser_lastgood::Options {
+        directory: config.paths.last_good(),
+        limit: config.relay.keep,
+        versions: config.relay.versions,
+        versions_bytes: VERSIONS_BYTES,
+        clock,
+        metrics,
+    }
+}
+
+/// How Wasm modules are fetched, if they are.
+pub(crate) fn modules(
+    config: &Config,
+    clock: Clock,
+    metrics: Registry,
+) -> Option<hawser_wasm::Options> {
+    let wasm = config.relay.wasm.clone()?;
+    Some(hawser_wasm::Options {
+        largest: wasm.largest,
+        http_timeout: wasm.timeout,
+        attempts: wasm.attempts,
+        insecure: wasm.insecure,
+        blocked: wasm.blocked,
+        keychain: wasm.keychain,
+        expiry: wasm.expiry,
+        purge_every: wasm.purge_every,
+        clock,
+        metrics,
+        ..hawser_wasm::Options::new(config.paths.modules())
+    })
+}
+
+/// What programs start with that speak xDS themselves.
+pub(crate) fn grpc(config: &Config) -> grpc::Options {
+    grpc::Options {
+        xds_socket: config.paths.xds_socket(),
+        certificates: config.export.as_ref().map(|export| export.directory.clone()),
+        registers: false,
+    }
+}
+
 /// What the node is made from.
-pub(crate) fn facts(config: &Config) -> Facts {
+pub(crate) fn facts(config: &Config, ips: Vec<IpAddr>) -> Facts {
     let node = &config.node;
     let variables = &config.variables;
     let mut proxy_config = config.proxy.clone();
     if let (Some(service), Some(proxy)) = (&node.service, proxy_config.as_object_mut()) {
         proxy.insert("serviceCluster".to_owned(), service.as_str().into());
     }
-    if let Some(proxy) = proxy_config.as_object_mut() {
+    // istiod sends no traffic to a machine that has a probe until it is told that it is well.
+    if let (Err(_), Some(proxy)) = (probe(config), proxy_config.as_object_mut()) {
         proxy.remove(PROBE);
     }
     Facts {
-        ips: node.ips.clone(),
+        ips,
         name: node.name.clone(),
         namespace: node.id.namespace().to_owned(),
         domain: Some(node.domain.clone()),
@@ -137,6 +201,11 @@ pub(crate) fn facts(config: &Config) -> Facts {
     }
 }
 
+/// How the workload is probed, if the mesh wants it; or what is wrong with that.
+pub(crate) fn probe(config: &Config) -> Result<Option<Probe>, Vec<hawser_health::Problem>> {
+    config.proxy.get(PROBE).map(Probe::read).transpose()
+}
+
 /// What the mesh or the operator wants and this agent does not do, each with what it does instead.
 pub(crate) fn unheeded(config: &Config) -> Vec<String> {
     let fields = PROXY_FIELDS.iter().filter(|(field, _)| config.proxy.get(field).is_some());
@@ -144,7 +213,12 @@ pub(crate) fn unheeded(config: &Config) -> Vec<String> {
         fields.map(|(field, instead)| format!("{field} of mesh.yaml is not heeded: {instead}"));
     let said = |name: &&(&str, &str)| config.variables.unheeded.contains(&name.0);
     let variables = UNHEEDED.iter().filter(said);
+    let probe = probe(config).err().into_iter().flatten().map(|wrong| {
+        let place = format!("{PROBE}.{}", wrong.place);
+        format!("{place} of mesh.yaml: {}: the mesh takes this machine for healthy", wrong.wrong)
+    });
     fields
+        .chain(probe)
         .chain(variables.map(|(name, instead)| format!("{name} is not heeded: {instead}")))
         .collect()
 }
@@ -156,12 +230,8 @@ pub(crate) const UNHEEDED: [(&str, &str); 3] = [
     ("GRPC_KEEPALIVE_TIMEOUT", "it is given up when nothing comes for 10 s"),
 ];
 
-/// Fields of ProxyConfig for which the same holds. Of a probe istiod is not told either: it sends
-/// no traffic to a machine that has one until its health is reported.
-const PROXY_FIELDS: [(&str, &str); 2] = [
-    (PROBE, "the mesh takes this machine for healthy"),
-    ("privateKeyProvider", "Envoy gets the key itself"),
-];
+/// Fields of ProxyConfig for which the same holds.
+const PROXY_FIELDS: [(&str, &str); 1] = [("privateKeyProvider", "Envoy gets the key itself")];
 
 fn ports(envoy: &Envoy) -> Ports {
     Ports { status: envoy.status_port, prometheus: envoy.prometheus_port }
@@ -171,8 +241,8 @@ fn ports(envoy: &Envoy) -> Ports {
 pub(crate) fn bootstrap(config: &Config, agent_port: u16) -> bootstrap::Options {
     let envoy = &config.envoy;
     bootstrap::Options {
-        flavour: envoy.flavour,
-        transport: if config.delta { Transport::Delta } else { Transport::StateOfTheWorld },
+        flavour: flavour(config),
+        transport: if config.relay.delta { Transport::Delta } else { Transport::StateOfTheWorld },
         dual_stack: envoy.dual_stack,
         xds_socket: config.paths.xds_socket(),
         sds_socket: config.paths.sds_socket(),
@@ -184,13 +254,22 @@ pub(crate) fn bootstrap(config: &Config, agent_port: u16) -> bootstrap::Options 
     }
 }
 
+/// The bootstrap holds what only Istio's build loads if that is what there is for certain.
+fn flavour(config: &Config) -> Flavour {
+    match config.relay.compat {
+        Compat::Istio => Flavour::Istio,
+        Compat::Auto | Compat::Stock => Flavour::Stock,
+    }
+}
+
 /// Envoy's life, when the agent is to lead it.
 pub(crate) fn supervise(
     config: &Config,
+    node: &Node,
     admin: SocketAddr,
     state: watch::Sender<supervise::EnvoyState>,
 ) -> Option<supervise::Options> {
-    let mut arguments = Arguments::new(config.paths.bootstrap(), &config.node.ips);
+    let mut arguments = Arguments::new(config.paths.bootstrap(), &node.ips);
     arguments.concurrency = config.envoy.concurrency;
     arguments.log = config.envoy.log.clone();
     arguments.skip_deprecated_logs = config.variables.skip_deprecated_logs;
@@ -242,6 +321,8 @@ fn search(dns: &Dns) -> Vec<String> {
 /// istiod decides by it what to send: the version of Istio whose agent this one stands in for.
 const ISTIO_VERSION: &str = "1.32.0";
 const PROBE: &str = "readinessProbe";
+/// The versions before the present one, of each type.
+const VERSIONS_BYTES: u64 = 16 << 20;
 /// A rotation is one event for those who are told of it, and so is a flapping one.
 const BETWEEN_POKES: Duration = Duration::from_secs(10);
 const ENVOY_PATIENCE: Duration = Duration::from_secs(5);

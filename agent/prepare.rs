@@ -4,14 +4,14 @@
 use std::{
     fs::{DirBuilder, File},
     io::{ErrorKind, Read as _},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
     path::{Path, PathBuf},
 };
 
 use anyhow::Context as _;
 use hawser_dns::Sockets;
-use hawser_envoy::bootstrap;
+use hawser_envoy::{bootstrap, grpc};
 use hawser_identity::SealKey;
 use hawser_node::Node;
 use hawser_rt::uds;
@@ -21,6 +21,7 @@ use tracing::{info, warn};
 use zeroize::Zeroizing;
 
 use crate::{
+    addresses::Addresses,
     config::{Config, paths::Paths},
     options,
 };
@@ -77,8 +78,9 @@ impl Drop for Bound {
 }
 
 pub(crate) async fn all(config: &Config) -> anyhow::Result<Prepared> {
-    let node = node(config)?;
-    info!(node = node.id, id = %config.node.id, istiod = %config.istiod.endpoint, "hawser starts");
+    let addresses = Addresses::new(config);
+    let node = node(config, addresses.now().await)?;
+    info!(node = node.id, id = %config.node.id, istiod = %config.istiod, "hawser starts");
     directories(&config.paths)?;
     let store = Store::open(&config.paths.state()).context("open the state directory")?;
     // The sockets first: where another agent runs, they are what tells.
@@ -111,6 +113,8 @@ fn mesh(config: &Config, node: &Node, port: u16, bound: &mut Bound) -> anyhow::R
     let bootstrap = options::bootstrap(config, port);
     let document = serde_json::to_vec_pretty(&bootstrap::render(&bootstrap, node))?;
     write_file(&paths.bootstrap(), 0o640, &document).context("write Envoy's bootstrap")?;
+    let document = serde_json::to_vec_pretty(&grpc::bootstrap(&options::grpc(config), node))?;
+    write_file(&paths.grpc_bootstrap(), 0o644, &document).context("write gRPC's bootstrap")?;
     Ok(Mesh { admin: bootstrap::admin_address(&bootstrap, node), xds, dns })
 }
 
@@ -139,8 +143,8 @@ fn seal_key(path: Option<&Path>) -> Option<SealKey> {
     }
 }
 
-fn node(config: &Config) -> anyhow::Result<Node> {
-    let (node, warnings) = Node::new(&options::facts(config))?;
+fn node(config: &Config, ips: Vec<IpAddr>) -> anyhow::Result<Node> {
+    let (node, warnings) = Node::new(&options::facts(config, ips))?;
     for warning in warnings {
         warn!(%warning, "left out of what istiod is told");
     }
@@ -150,9 +154,9 @@ fn node(config: &Config) -> anyhow::Result<Node> {
     Ok(node)
 }
 
-/// systemd makes both for the service; elsewhere nobody else does.
+/// systemd makes them for the service; elsewhere nobody else does.
 fn directories(paths: &Paths) -> anyhow::Result<()> {
-    for (dir, mode) in [(paths.run(), 0o750), (paths.state(), 0o700)] {
+    for (dir, mode) in [(paths.run(), 0o755), (paths.state(), 0o700), (paths.cache(), 0o755)] {
         if !dir.exists() {
             let make = DirBuilder::new().recursive(true).mode(mode).create(&dir);
             make.with_context(|| format!("make {}", dir.display()))?;

@@ -134,7 +134,7 @@ fn reach(config: &Config) -> Result<(), String> {
 }
 
 fn told(context: &Context, config: &Config, previous: Option<&std::path::Path>) {
-    say(format_args!("joined {} as {}", config.istiod.endpoint, config.node.id));
+    say(format_args!("joined {} as {}", config.istiod, config.node.id));
     say(format_args!("installed in {}", context.paths.bundle().display()));
     if let Some(previous) = previous {
         say(format_args!("what was there before is in {}", previous.display()));

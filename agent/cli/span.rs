@@ -1,4 +1,12 @@
-//! Spans of time as people say them.
+//! Points and spans of time as people say them.
+
+use std::time::{Duration, SystemTime};
+
+/// Seconds since 1970.
+pub(super) fn now() -> i64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    now.unwrap_or(Duration::ZERO).as_secs().cast_signed()
+}
 
 /// Seconds in the two largest units.
 pub(super) fn span(seconds: i64) -> String {

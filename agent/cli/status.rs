@@ -2,7 +2,10 @@
 
 use clap::Args;
 
-use super::{Context, Exit, ask, say, span};
+use super::{
+    Context, Exit, ask, say,
+    span::{now, span},
+};
 use crate::status::{EnvoyStatus, Snapshot, State};
 
 /// Show what the running agent says of itself
@@ -63,6 +66,24 @@ fn screen(snapshot: &Snapshot) -> String {
     if let Some(trouble) = &relay.trouble {
         row("", trouble.clone());
     }
+    if let Some(stale) = &relay.stale {
+        let ago = |at: u64| span(now() - at.cast_signed());
+        let (of, since) = (ago(stale.of), ago(stale.since));
+        row("", format!("stale: works with what it took up to {of} ago, unconfirmed for {since}"));
+    }
+    if let Some(trouble) = &relay.kept.trouble {
+        row("", format!("not kept for a start without istiod: {trouble}"));
+    }
+    for left_out in relay.left_out.iter().take(MAX_LEFT_OUT) {
+        row("", format!("cannot load {}, left out of {}", left_out.type_url, left_out.place));
+    }
+    if relay.left_out.len() > MAX_LEFT_OUT {
+        let more = relay.left_out.len() - MAX_LEFT_OUT;
+        row("", format!("and {more} more are left out, see --json"));
+    }
+    if relay.refused_peers > 0 {
+        row("", format!("{} strangers were refused at its sockets", relay.refused_peers));
+    }
     for (type_url, seen) in &relay.types {
         if let Some(refused) = seen.rejected.as_ref().filter(|_| seen.sent_is_refused()) {
             row("", format!("refuses {}: {}", short(type_url), one_line(refused)));
@@ -119,3 +140,4 @@ fn names(names: Option<usize>) -> String {
 }
 
 const MAX_LINE: usize = 200;
+const MAX_LEFT_OUT: usize = 8;

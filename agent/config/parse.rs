@@ -3,6 +3,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use hawser_istiod::Endpoint;
 use tracing_subscriber::EnvFilter;
 
 /// Go's notion of a boolean, which is what Istio's files are written in.
@@ -65,6 +66,11 @@ pub fn sockets(text: &str) -> Option<Vec<SocketAddr>> {
     list(text, socket).filter(|sockets| !sockets.is_empty())
 }
 
+/// Addresses of istiod, separated by commas; at least one.
+pub fn endpoints(text: &str) -> Option<Vec<Endpoint>> {
+    list(text, |one| one.parse().ok()).filter(|endpoints| !endpoints.is_empty())
+}
+
 /// Addresses of resolvers, separated by commas; the port may be left out.
 pub fn resolvers(text: &str) -> Option<Vec<SocketAddr>> {
     list(text, |one| socket(one).or_else(|| Some(SocketAddr::new(one.parse().ok()?, DNS_PORT))))
@@ -73,6 +79,23 @@ pub fn resolvers(text: &str) -> Option<Vec<SocketAddr>> {
 /// An absolute path.
 pub fn file(text: &str) -> Option<PathBuf> {
     Some(PathBuf::from(text)).filter(|path| path.is_absolute())
+}
+
+/// A number of bytes: plain, or with KiB, MiB or GiB.
+pub fn bytes(text: &str) -> Option<u64> {
+    let units = [("KiB", 10), ("MiB", 20), ("GiB", 30)];
+    let (number, shift) = units
+        .into_iter()
+        .find_map(|(unit, shift)| Some((text.strip_suffix(unit)?, shift)))
+        .unwrap_or((text, 0));
+    let number: u64 = number.trim_end().parse().ok()?;
+    number.checked_mul(1 << shift)
+}
+
+/// Words separated by commas; none of them empty.
+pub fn words(text: &str) -> Vec<String> {
+    let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+    words.take(MAX_LISTED).map(str::to_owned).collect()
 }
 
 /// A filter for logs. A bare word has to be a level: the filter would take it for a target, and a
@@ -155,6 +178,26 @@ mod tests {
         ];
         for (text, millis) in table {
             assert_eq!(duration(text), millis.map(Duration::from_millis), "{text}");
+        }
+    }
+
+    #[test]
+    fn bytes_are_plain_or_have_a_unit() {
+        let table = [
+            ("0", Some(0)),
+            ("1048576", Some(1 << 20)),
+            ("64MiB", Some(64 << 20)),
+            ("1 GiB", Some(1 << 30)),
+            ("8KiB", Some(8192)),
+            ("", None),
+            ("MiB", None),
+            ("-1", None),
+            ("1.5MiB", None),
+            ("64MB", None),
+            ("99999999999GiB", None),
+        ];
+        for (text, expected) in table {
+            assert_eq!(bytes(text), expected, "{text}");
         }
     }
 

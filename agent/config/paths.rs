@@ -53,6 +53,21 @@ impl Paths {
         self.at("var/lib/hawser")
     }
 
+    /// What Envoy took last, for a start without istiod.
+    pub fn last_good(&self) -> PathBuf {
+        self.state().join("configuration")
+    }
+
+    /// Wasm modules, which Envoy's user has to be able to read.
+    pub fn modules(&self) -> PathBuf {
+        self.cache().join("wasm")
+    }
+
+    /// What can be had again.
+    pub fn cache(&self) -> PathBuf {
+        self.at("var/cache/hawser")
+    }
+
     /// Sockets and what is rendered at each start.
     pub fn run(&self) -> PathBuf {
         self.at("run/hawser")
@@ -76,6 +91,11 @@ impl Paths {
     /// Touched when other programs have a new certificate: what units of systemd watch.
     pub fn exported(&self) -> PathBuf {
         self.run().join("exported")
+    }
+
+    /// The bootstrap of programs that speak xDS themselves (`GRPC_XDS_BOOTSTRAP`).
+    pub fn grpc_bootstrap(&self) -> PathBuf {
+        self.run().join("grpc-bootstrap.json")
     }
 
     /// The bootstrap that Envoy is started with.

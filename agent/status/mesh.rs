@@ -1,6 +1,14 @@
 //! What there is to say of configuration, names and Envoy.
 
-use std::{collections::BTreeMap, fmt, net::SocketAddr, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use hawser_dns::Counts as DnsCounts;
 use hawser_envoy::supervise::{EnvoyState, Phase};
@@ -18,6 +26,10 @@ pub struct Mesh {
     pub names: watch::Receiver<Option<Arc<NameTable>>>,
     /// What passes between istiod, the agent and Envoy.
     pub seen: Seen,
+    /// What Envoy took last, on disk.
+    pub kept: watch::Receiver<hawser_lastgood::Standing>,
+    /// How many strangers were refused at the door.
+    pub refused: Arc<AtomicU64>,
     /// The DNS proxy, if there is one: where it listens, and what it has done.
     pub dns: Option<(Vec<SocketAddr>, Arc<DnsCounts>)>,
     /// Envoy's admin interface.
@@ -54,8 +66,51 @@ pub struct RelayStatus {
     pub streams: usize,
     /// Those that istiod has answered on.
     pub joined: usize,
+    /// Those of programs that speak xDS themselves.
+    pub programs: usize,
+    /// Which istiod answers, or did last.
+    pub source: Option<String>,
+    /// Attempts since istiod last answered.
+    pub attempts: u64,
     pub trouble: Option<String>,
+    /// Set while Envoy works with what it took before, and nobody confirms it.
+    pub stale: Option<StaleStatus>,
+    /// What Envoy cannot load, and was spared.
+    pub left_out: Vec<LeftOutStatus>,
+    /// Messages that were none, and were kept from Envoy.
+    pub unreadable: u64,
+    /// Strangers who wanted to connect.
+    pub refused_peers: u64,
+    pub kept: KeptStatus,
     pub types: BTreeMap<String, TypeStatus>,
+}
+
+/// Configuration that may not hold any more.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "as above")]
+pub struct StaleStatus {
+    /// When Envoy took the oldest part of it. Seconds since 1970.
+    pub of: u64,
+    /// Since when nobody confirms it.
+    pub since: u64,
+}
+
+/// A part of the configuration that Envoy cannot load.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "as above")]
+pub struct LeftOutStatus {
+    pub place: String,
+    pub name: String,
+    pub type_url: String,
+}
+
+/// What Envoy took last, on disk.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "as above")]
+pub struct KeptStatus {
+    pub bytes: u64,
+    pub resources: usize,
+    pub trouble: Option<String>,
 }
 
 /// The last response of one type.
@@ -120,9 +175,40 @@ impl Mesh {
         Status {
             istiod: Some(istiod(address, &standing.names)),
             names: self.names.borrow().as_ref().map(|names| names.table.len()),
-            relay: Some(relay(standing)),
+            relay: Some(self.relay(standing)),
             dns: self.dns.as_ref().map(|(listen, counts)| dns(listen, counts)),
             envoy: Some(self.envoy()),
+        }
+    }
+
+    fn relay(&self, standing: hawser_xds::Standing) -> RelayStatus {
+        let trouble = standing.failure.filter(|_| standing.joined == 0);
+        let types = standing.types.into_iter();
+        RelayStatus {
+            streams: standing.streams,
+            joined: standing.joined,
+            programs: standing.programs,
+            source: standing.source,
+            attempts: standing.attempts,
+            trouble: trouble.map(|failure| failure.error),
+            stale: standing
+                .stale
+                .map(|stale| StaleStatus { of: seconds(stale.of), since: seconds(stale.since) }),
+            left_out: standing.left_out.into_iter().map(Into::into).collect(),
+            unreadable: standing.unreadable,
+            refused_peers: self.refused.load(Ordering::Relaxed),
+            kept: self.kept(),
+            types: types.map(|(type_url, seen)| (type_url, seen.into())).collect(),
+        }
+    }
+
+    fn kept(&self) -> KeptStatus {
+        let kept = self.kept.borrow();
+        let types = kept.books.values().flat_map(BTreeMap::values);
+        KeptStatus {
+            bytes: kept.bytes,
+            resources: types.map(|kept| kept.resources).sum(),
+            trouble: kept.trouble.clone(),
         }
     }
 
@@ -155,13 +241,10 @@ fn istiod(address: &str, names: &hawser_xds::Names) -> IstiodStatus {
     }
 }
 
-fn relay(standing: hawser_xds::Standing) -> RelayStatus {
-    let trouble = standing.failure.filter(|_| standing.joined == 0);
-    RelayStatus {
-        streams: standing.streams,
-        joined: standing.joined,
-        trouble: trouble.map(|failure| failure.error),
-        types: standing.types.into_iter().map(|(type_url, seen)| (type_url, seen.into())).collect(),
+impl From<hawser_xds::LeftOut> for LeftOutStatus {
+    fn from(left_out: hawser_xds::LeftOut) -> Self {
+        let hawser_xds::LeftOut { place, name, type_url } = left_out;
+        Self { place, name, type_url }
     }
 }
 

@@ -11,20 +11,31 @@
 mod certificates;
 mod credentials;
 mod dns;
+mod endpoints;
 mod envoy;
 mod explains;
 mod identity;
 mod istiod_away;
 mod joins;
+mod kept;
+mod last_good;
 mod machine;
+mod modules;
+mod outages;
 mod package;
+mod programs;
+mod pushes;
+mod registration;
 mod relay;
 mod restart;
 mod rig;
 mod roots;
 mod shutdown;
 mod soak;
+mod stock;
+mod strangers;
 mod trouble;
+mod versions;
 
 /// The program under test.
 const HAWSER: &str = env!("CARGO_BIN_EXE_hawser");

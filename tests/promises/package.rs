@@ -92,7 +92,7 @@ fn runs_confined(machine: &Machine) -> Result<()> {
     let capabilities = machine.succeed(&["sh", "-c", status])?;
     ensure!(capabilities.lines().all(|line| line.ends_with("0000000000000000")), "{capabilities}");
     let modes = machine.succeed(&["stat", "-c", "%a %U", "/var/lib/hawser", "/run/hawser"])?;
-    ensure!(modes == "700 istio-proxy\n750 istio-proxy\n", "{modes}");
+    ensure!(modes == "700 istio-proxy\n755 istio-proxy\n", "{modes}");
     let score = machine.succeed(&["systemd-analyze", "security", "hawser", "--no-pager"])?;
     let overall = score.lines().find(|line| line.contains("Overall exposure")).unwrap_or_default();
     let score: f32 =

@@ -10,7 +10,7 @@ use nix::{
 };
 use tokio::time::{sleep, timeout};
 
-use super::super::{Context, Exit, ask, complain, say, span};
+use super::super::{Context, Exit, ask, complain, say, span::span};
 use crate::{
     config::parse,
     status::{IdentityStatus, Snapshot},

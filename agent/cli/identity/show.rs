@@ -1,10 +1,11 @@
 //! `hawser identity show`: one screen about the certificate.
 
-use std::time::{Duration, SystemTime};
-
 use clap::Args;
 
-use super::super::{Context, Exit, ask, say, span};
+use super::super::{
+    Context, Exit, ask, say,
+    span::{now, span},
+};
 use crate::status::{IdentityStatus, identity::ProspectStatus};
 
 /// Show who this machine is, until when, and what istiod would be shown next
@@ -101,11 +102,6 @@ fn prospect_line(prospect: &ProspectStatus, now: i64) -> String {
         line.push_str(&format!(": {note}"));
     }
     line
-}
-
-pub(super) fn now() -> i64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    now.unwrap_or(Duration::ZERO).as_secs().cast_signed()
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ const SOCKET: &str = "ip:port";
 const PORT: &str = "a port, 1 to 65535";
 const BOOLEAN: &str = "true or false";
 const DURATION: &str = "a duration such as 5s, 100ms or 1h30m";
+const BYTES: &str = "a number of bytes such as 1048576, 64MiB or 1GiB";
 const FILE: &str = "an absolute path";
 
 /// Every setting there is.
@@ -16,7 +17,7 @@ pub const SETTINGS: &[Setting] = &[
         variables: &["INSTANCE_IP", "ISTIO_SVC_IP"],
         default: "",
         expected: "an IP address",
-        about: "The address under which the mesh reaches this machine; else the first of its interfaces.",
+        about: "The address under which the mesh reaches this machine; else the one from which it reaches istiod.",
     },
     Setting {
         key: "node.name",
@@ -64,8 +65,8 @@ pub const SETTINGS: &[Setting] = &[
         key: "istiod.address",
         variables: &["PILOT_ADDRESS"],
         default: "istiod.istio-system.svc:15012",
-        expected: ADDRESS,
-        about: "Where istiod serves xDS (discoveryAddress).",
+        expected: "host:port, several separated by commas",
+        about: "Where istiod serves xDS (discoveryAddress); the first that answers, others when it does not.",
     },
     Setting {
         key: "istiod.ca_address",
@@ -278,6 +279,97 @@ pub const SETTINGS: &[Setting] = &[
         about: "Whether istiod is asked for more roots to trust (a mesh of several roots).",
     },
     Setting {
+        key: "xds.stale_after",
+        variables: &[],
+        default: "1s",
+        expected: DURATION,
+        about: "How long Envoy waits for istiod before it is given what it took last.",
+    },
+    Setting {
+        key: "xds.keep",
+        variables: &[],
+        default: "256MiB",
+        expected: BYTES,
+        about: "How much of what Envoy took is kept on disk for a start without istiod; 0 keeps nothing.",
+    },
+    Setting {
+        key: "xds.versions",
+        variables: &[],
+        default: "5",
+        expected: "a number up to 100",
+        about: "How many versions of each type `hawser xds show` can list.",
+    },
+    Setting {
+        key: "xds.group",
+        variables: &[],
+        default: "",
+        expected: "a group, by name or number",
+        about: "A group whose users may ask for configuration and certificates, as gRPC programs do.",
+    },
+    Setting {
+        key: "wasm.fetch",
+        variables: &["ISTIO_AGENT_ENABLE_WASM_REMOTE_LOAD_CONVERSION"],
+        default: "true",
+        expected: BOOLEAN,
+        about: "Whether the agent fetches Wasm modules for Envoy.",
+    },
+    Setting {
+        key: "wasm.timeout",
+        variables: &["WASM_HTTP_REQUEST_TIMEOUT"],
+        default: "15s",
+        expected: DURATION,
+        about: "How long one request for a module may take.",
+    },
+    Setting {
+        key: "wasm.attempts",
+        variables: &["WASM_HTTP_REQUEST_MAX_RETRIES"],
+        default: "5",
+        expected: "a number from 1 to 20",
+        about: "How often a module is asked for.",
+    },
+    Setting {
+        key: "wasm.largest",
+        variables: &["ISTIO_WASM_MAX_BINARY_SIZE_BYTES"],
+        default: "256MiB",
+        expected: BYTES,
+        about: "How large a module may be.",
+    },
+    Setting {
+        key: "wasm.insecure_registries",
+        variables: &["WASM_INSECURE_REGISTRIES"],
+        default: "",
+        expected: "hosts or host:port, separated by commas; * is all",
+        about: "Registries whose certificates are not checked.",
+    },
+    Setting {
+        key: "wasm.blocked",
+        variables: &["BLOCKED_CIDRS_IN_WASM_FETCH"],
+        default: "",
+        expected: "networks such as 10.0.0.0/8, separated by commas",
+        about: "Networks that no module is fetched from, besides link-local and metadata addresses.",
+    },
+    Setting {
+        key: "wasm.expiry",
+        variables: &["WASM_MODULE_EXPIRY"],
+        default: "24h",
+        expected: DURATION,
+        about: "How long a module that nobody uses is kept.",
+    },
+    Setting {
+        key: "wasm.purge_interval",
+        variables: &["WASM_PURGE_INTERVAL"],
+        default: "1h",
+        expected: DURATION,
+        about: "How often such modules are looked for.",
+    },
+    Setting {
+        key: "wasm.keychain",
+        variables: &[],
+        default: "",
+        expected: FILE,
+        about: "Credentials for registries, a config.json as docker writes it.",
+    },
+    Setting {
         key: "dns.enabled",
         variables: &[],
         default: "true",
@@ -327,11 +419,11 @@ pub const SETTINGS: &[Setting] = &[
         about: "The user that Envoy runs as, in the agent's group, who may ask for certificates; else the agent's.",
     },
     Setting {
-        key: "envoy.flavour",
+        key: "envoy.compat",
         variables: &[],
-        default: "stock",
-        expected: "stock or istio",
-        about: "Whose build of Envoy it is: istio adds what only Istio's proxy can load.",
+        default: "auto",
+        expected: "auto, stock or istio",
+        about: "Whose build of Envoy it is; auto: Envoy says what it can load, and is spared what only Istio's can.",
     },
     Setting {
         key: "envoy.admin_port",

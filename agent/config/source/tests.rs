@@ -88,7 +88,7 @@ fn what_was_joined_stands_in_for_the_places_of_istio_as_a_whole() {
     let config = machine.load().unwrap();
 
     assert_eq!(config.node.id.to_string(), "spiffe://cluster.local/ns/default/sa/new");
-    assert_eq!(config.istiod.endpoint.to_string(), "istiod.istio-system.svc:15012");
+    assert_eq!(config.istiod.to_string(), "istiod.istio-system.svc:15012");
 }
 
 #[test]
@@ -111,10 +111,10 @@ fn the_files_of_istioctl_say_who_the_machine_is() {
     let config = machine.load().unwrap();
 
     assert_eq!(config.node.id.to_string(), "spiffe://cluster.local/ns/bar/sa/vm");
-    assert_eq!(config.node.ips[0].to_string(), "10.10.10.10");
+    assert_eq!(config.node.ip, "10.10.10.10".parse().ok());
     assert_eq!(config.node.domain, "bar.svc.cluster.local");
     assert_eq!(config.node.service.as_deref(), Some("foo.bar"));
-    assert_eq!(config.ca.endpoint.to_string(), "istiod-rev-1.istio-system.svc:15012");
+    assert_eq!(config.ca.to_string(), "istiod-rev-1.istio-system.svc:15012");
     assert_eq!(config.variables.meta["MESH_ID"], "mesh1");
     assert_eq!(config.variables.meta["NETWORK"], "");
     assert_eq!(config.proxy["discoveryAddress"], "istiod-rev-1.istio-system.svc:15012");
@@ -164,7 +164,7 @@ fn proxy_config_is_laid_over_the_mesh_file() {
 
     let config = machine.load().unwrap();
 
-    assert_eq!(config.istiod.endpoint.to_string(), "variable:1");
+    assert_eq!(config.istiod.to_string(), "variable:1");
     assert_eq!(config.envoy.admin_port, 15001);
     assert_eq!(config.status.port(), 15020);
     assert_eq!(config.proxy["proxyAdminPort"], 15001);
@@ -177,7 +177,7 @@ fn proxy_config_in_the_environment_is_stronger_than_our_file() {
         .file("var/lib/istio/envoy/cluster.env", "PROXY_CONFIG='discoveryAddress: file:1'")
         .variable("PROXY_CONFIG", "discoveryAddress: variable:1");
 
-    assert_eq!(machine.load().unwrap().istiod.endpoint.to_string(), "variable:1");
+    assert_eq!(machine.load().unwrap().istiod.to_string(), "variable:1");
 }
 
 #[test]

@@ -96,7 +96,7 @@ async fn round_trips(kind: KeyKind, id: &SpiffeId, times: usize) -> Vec<Duration
     let credentials = Credentials::new(shown, identity.clone(), clock.clone());
     let host = ("istiod.istio-system.svc".to_owned(), istiod.addr().ip());
     let way = Way {
-        endpoint: istiod.discovery_address().parse().unwrap(),
+        endpoints: vec![istiod.discovery_address().parse().unwrap()],
         roots: Roots::File(file("root-cert.pem", &ca.root_pem())),
         learned: true,
         hosts: [host].into_iter().collect::<Hosts>(),

@@ -156,9 +156,13 @@ impl Way<'_> {
                 Ok(Ok(answer)) => return Ok((answer, connection)),
                 Ok(Err(status)) => status,
                 Err(_) => {
+                    connection.failed();
                     return Err(Error::Late { ca: self.ca.address(), seconds: PATIENCE.as_secs() });
                 }
             };
+            if status.code() == Code::Unavailable || std::error::Error::source(&status).is_some() {
+                connection.failed();
+            }
             let unknown = status.code() == Code::Unauthenticated;
             // Who is asking was settled before what they ask for was found wrong.
             if status.code() == Code::InvalidArgument {

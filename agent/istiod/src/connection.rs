@@ -2,12 +2,12 @@
 
 use std::{fmt, net::SocketAddr, sync::Arc};
 
-use tonic::{
-    metadata::{AsciiMetadataValue, MetadataMap},
-    transport::Channel,
-};
+use tokio::sync::watch;
+use tonic::metadata::{AsciiMetadataValue, MetadataMap};
 
 use crate::{
+    Channel, Endpoint,
+    health::Spot,
     istiod::Way,
     presentation::{Mark, Marks, Offer},
 };
@@ -50,8 +50,9 @@ impl fmt::Display for Shown {
 /// One connection to istiod. It ends when the last clone of its channel and the last stream on it
 /// are gone; once lost, it does not come back.
 ///
-/// Whoever calls on it says how that went, [`accepted`](Self::accepted) or
-/// [`refused`](Self::refused): that decides what the next connection shows.
+/// Whoever calls on it says how that went, [`accepted`](Self::accepted),
+/// [`refused`](Self::refused) or [`failed`](Self::failed): that decides what the next connection
+/// shows, and where.
 #[derive(Clone, Debug)]
 pub struct Connection {
     /// Carries the calls.
@@ -63,6 +64,7 @@ pub struct Connection {
     pub(crate) headers: MetadataMap,
     pub(crate) authorization: Option<AsciiMetadataValue>,
     pub(crate) presented: Arc<Presented>,
+    pub(crate) leaving: watch::Receiver<bool>,
 }
 
 /// What was shown, what else there was to show, and to whom it is told how it went.
@@ -74,6 +76,9 @@ pub(crate) struct Presented {
     pub(crate) offer: Offer,
     /// Certificates that were shown before, on connections that broke.
     pub(crate) suspects: Vec<Mark>,
+    /// Where it was shown.
+    pub(crate) spot: Spot,
+    pub(crate) endpoint: Endpoint,
 }
 
 impl Connection {
@@ -92,7 +97,26 @@ impl Connection {
         self.presented.what.clone()
     }
 
-    /// istiod has answered a call: it believes what was shown.
+    /// Returns when istiod has said that it will close this connection, or it is closed. The
+    /// streams that there are go on for a while (10 s with istiod): time to begin elsewhere. New
+    /// ones fail. Cancel safe.
+    pub async fn leaving(&self) {
+        // Without a sender the connection is gone.
+        self.leaving.clone().wait_for(|leaving| *leaving).await.ok();
+    }
+
+    /// Which of the endpoints it is that answered.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.presented.endpoint
+    }
+
+    /// This address has led to nothing: others are tried before it for a while, longer each time.
+    /// Not for an answer that one does not like.
+    pub fn failed(&self) {
+        self.presented.way.unwell(self.presented.spot);
+    }
+
+    /// istiod has answered a call: it believes what was shown, and the address is a good one.
     pub fn accepted(&self) {
         self.presented.way.accepted(&self.presented);
     }

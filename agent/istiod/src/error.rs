@@ -1,10 +1,14 @@
 //! What can go wrong on the way to istiod, said so that an operator knows what to do.
 
-use std::{fmt, io, net::SocketAddr, path::PathBuf, time::Duration};
+mod attempts;
+
+use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
 
 use hawser_rt::Chain;
 use rustls::AlertDescription;
 
+pub(crate) use self::attempts::Attempt;
+pub use self::attempts::Attempts;
 use crate::Shown;
 
 /// istiod could not be reached.
@@ -68,6 +72,10 @@ pub enum Error {
     Rejected { endpoint: String, peer: SocketAddr, shown: Shown, alert: AlertDescription },
     #[error("{first}; tried as well: {}", tried.join("; "))]
     AllRejected { first: Box<Self>, tried: Vec<String> },
+    #[error("{}; elsewhere: {attempts}", Chain(first))]
+    Elsewhere { first: Box<Self>, attempts: Attempts },
+    #[error("no address of istiod is given; set istiod.address")]
+    NoEndpoint,
     #[error(
         "{endpoint} has refused all there is to show ({}); \
          its log says why; write a fresh token with `istioctl x workload entry configure`",
@@ -102,6 +110,7 @@ impl Error {
                 Some(Verdict::Rejected)
             }
             Self::HungUp { .. } => Some(Verdict::CutOff),
+            Self::Elsewhere { first, .. } => first.verdict(),
             _ => None,
         }
     }
@@ -110,6 +119,7 @@ impl Error {
     pub(crate) fn brief(&self) -> String {
         match self {
             Self::Rejected { alert, .. } => format!("alert {alert:?}"),
+            Self::Elsewhere { first, .. } => first.brief(),
             error => Chain(error).to_string(),
         }
     }
@@ -120,29 +130,11 @@ impl Error {
             Self::Rejected { .. } if !tried.is_empty() => {
                 Self::AllRejected { first: Box::new(self), tried }
             }
+            Self::Elsewhere { first, attempts } => {
+                Self::Elsewhere { first: Box::new(first.with_tried(tried)), attempts }
+            }
             error => error,
         }
-    }
-}
-
-/// How each address of istiod failed, in the order they were tried.
-#[derive(Debug)]
-pub struct Attempts(pub(crate) Vec<(SocketAddr, io::Error)>);
-
-impl fmt::Display for Attempts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() {
-            return f.write_str("it has no address");
-        }
-        for (index, (address, error)) in self.0.iter().enumerate() {
-            let separator = if index == 0 { "" } else { ", " };
-            match error.kind() {
-                io::ErrorKind::ConnectionRefused => write!(f, "{separator}{address} refused")?,
-                io::ErrorKind::TimedOut => write!(f, "{separator}{address} timed out")?,
-                _ => write!(f, "{separator}{address}: {error}")?,
-            }
-        }
-        Ok(())
     }
 }
 

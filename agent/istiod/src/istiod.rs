@@ -3,23 +3,25 @@
 //! A dial shows one presentation. Those that TLS rejects fall through to the next within one
 //! [`Istiod::connect`]; those that a call refuses are remembered for the next one.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use hawser_pki::Bundle;
 use hawser_rt::{Chain, Clock, Throttle};
 use parking_lot::Mutex;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls_pki_types::ServerName;
-use tokio::sync::watch;
-use tonic::{metadata::MetadataMap, transport::Channel};
+use tokio::{sync::watch, time::Instant};
+use tonic::metadata::MetadataMap;
 use tracing::{debug, warn};
 
 use crate::{
     Connection, Credentials, Endpoint, Error, Hosts, Roots, Shown,
     connection::Presented,
     credential::{Certificate, Purse, WANTS_A_TOKEN},
+    dial::{Dialled, Show},
     error::Verdict,
     headers,
+    health::{Health, Spot},
     presentation::{Mark, Marks, Memory, Next, Origin, Presentation},
     roots::Believed,
 };
@@ -27,8 +29,8 @@ use crate::{
 /// Where istiod is and whom we believe to be it.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where it listens.
-    pub endpoint: Endpoint,
+    /// Where it listens, best first; at least one. Those that have failed lately are tried last.
+    pub endpoints: Vec<Endpoint>,
     /// What its certificate must chain to.
     pub roots: Roots,
     /// Whether roots that came with certificates are believed too. Not where somebody has named
@@ -44,20 +46,29 @@ pub struct Options {
 
 /// The way to istiod. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Istiod(Arc<Way>);
+pub struct Istiod(pub(crate) Arc<Way>);
 
 /// What all clones of an [`Istiod`] share.
 #[derive(Debug)]
 pub(crate) struct Way {
     pub(crate) options: Options,
     pub(crate) headers: MetadataMap,
-    pub(crate) server_name: ServerName<'static>,
     pub(crate) provider: Arc<CryptoProvider>,
     pub(crate) clock: Clock,
+    pub(crate) health: Mutex<Health>,
+    /// The name each endpoint's certificate has to carry.
+    server_names: Vec<ServerName<'static>>,
     credentials: Credentials,
     learned: watch::Receiver<Option<Arc<Bundle>>>,
     memory: Mutex<Memory>,
     fell_back: Throttle,
+}
+
+/// Whom an address is taken for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Target<'a> {
+    pub(crate) endpoint: &'a Endpoint,
+    pub(crate) server_name: &'a ServerName<'static>,
 }
 
 impl Istiod {
@@ -70,14 +81,15 @@ impl Istiod {
         clock: Clock,
     ) -> Result<Self, Error> {
         let headers = headers::headers(&options.headers)?;
-        let name = options.endpoint.verified_name();
-        let server_name = ServerName::try_from(name.to_owned())
-            .ok()
-            .ok_or_else(|| Error::ServerName { name: name.to_owned() })?;
+        if options.endpoints.is_empty() {
+            return Err(Error::NoEndpoint);
+        }
+        let server_names = options.endpoints.iter().map(server_name).collect::<Result<_, _>>()?;
         Ok(Self(Arc::new(Way {
             options,
             headers,
-            server_name,
+            server_names,
+            health: Mutex::default(),
             provider: Arc::new(aws_lc_rs::default_provider()),
             clock,
             credentials,
@@ -87,9 +99,9 @@ impl Istiod {
         })))
     }
 
-    /// The configured address, `host:port`.
+    /// The configured addresses, `host:port`.
     pub fn address(&self) -> String {
-        self.0.options.endpoint.to_string()
+        self.0.address()
     }
 
     /// Whether istiod here does not heed client certificates, as far as is known: calls were not
@@ -99,7 +111,8 @@ impl Istiod {
         self.0.memory.lock().ignores_certificates()
     }
 
-    /// Dials until istiod has answered. Every address of the name is tried in turn.
+    /// Dials until istiod has answered. Every address of every endpoint is tried: in the given
+    /// order, those of one endpoint by chance, those that have failed lately last.
     ///
     /// Shown is the best that was not refused lately. A certificate that istiod rejects is left
     /// out at once if there is something else: a token may obtain a better one.
@@ -124,19 +137,25 @@ impl Istiod {
 
     fn connection(
         &self,
-        (channel, peer): (Channel, SocketAddr),
-        shown: Presentation,
+        Dialled { channel, spot, endpoint, leaving }: Dialled,
+        mut shown: Presentation,
         purse: &Purse,
         trial: &Trial,
     ) -> Connection {
+        if !endpoint.tls {
+            shown.certificate = None;
+        }
         let presented = Presented {
             way: Arc::clone(&self.0),
             what: purse.what(shown),
             marks: purse.offer.marks(shown),
             offer: purse.offer.clone(),
             suspects: trial.suspects(),
+            spot,
+            endpoint,
         };
-        debug!(endpoint = %self.address(), %peer, shown = presented.what, "connected to istiod");
+        let (endpoint, peer) = (&presented.endpoint, spot.address);
+        debug!(%endpoint, %peer, shown = presented.what, "connected to istiod");
         self.0.tell_rejection(trial, &presented.what);
         Connection {
             channel,
@@ -145,15 +164,27 @@ impl Istiod {
             headers: self.0.headers.clone(),
             authorization: purse.token(shown).and_then(headers::bearer),
             presented: Arc::new(presented),
+            leaving,
         }
     }
 }
 
 impl Way {
+    pub(crate) fn address(&self) -> String {
+        let all: Vec<String> = self.options.endpoints.iter().map(Endpoint::to_string).collect();
+        all.join(", ")
+    }
+
+    pub(crate) fn target(&self, spot: Spot) -> Option<Target<'_>> {
+        let endpoint = self.options.endpoints.get(spot.endpoint)?;
+        let server_name = self.server_names.get(spot.endpoint)?;
+        Some(Target { endpoint, server_name })
+    }
+
     /// Whom istiod has to be certified by; nobody without TLS.
     async fn roots(&self) -> Result<Option<Believed>, Error> {
-        let Options { endpoint, roots, learned, .. } = &self.options;
-        if !endpoint.tls {
+        let Options { endpoints, roots, learned, .. } = &self.options;
+        if !endpoints.iter().any(|endpoint| endpoint.tls) {
             return Ok(None);
         }
         let learned = self.learned.borrow().clone().filter(|_| *learned);
@@ -165,10 +196,9 @@ impl Way {
         shown: Presentation,
         purse: &Purse,
         roots: Option<&Believed>,
-    ) -> Result<(Channel, SocketAddr), Error> {
+    ) -> Result<Dialled, Error> {
         let key = purse.certificate(shown).map(|certificate| Arc::clone(&certificate.key));
-        let shown = Shown::of(key.is_some(), shown.token.is_some());
-        self.dial(shown, roots, key).await
+        self.dial(Show { key, token: shown.token.is_some() }, roots).await
     }
 
     /// What a dial that failed means: go on without that certificate, or give up.
@@ -207,14 +237,12 @@ impl Way {
         self.memory.lock().forget();
         match trial.failures.pop() {
             Some(last) => trial.conclude(last.what, last.error),
-            None => {
-                let endpoint = self.options.endpoint.to_string();
-                Error::NothingLeft { endpoint, refused: purse.contents() }
-            }
+            None => Error::NothingLeft { endpoint: self.address(), refused: purse.contents() },
         }
     }
 
     pub(crate) fn accepted(&self, presented: &Presented) {
+        self.health.lock().accepted(presented.spot, Instant::now());
         self.credentials.stock().used(&presented.what);
         let now = self.clock.now();
         let mut memory = self.memory.lock();
@@ -226,9 +254,7 @@ impl Way {
             let instead = &presented.what;
             warn!(instead, "istiod hangs up on a certificate, and believes what else there is");
         }
-        self.credentials
-            .stock()
-            .heeded(&self.options.endpoint.to_string(), !memory.ignores_certificates());
+        self.credentials.stock().heeded(&self.address(), !memory.ignores_certificates());
     }
 
     pub(crate) fn mistaken(&self, presented: &Presented) -> bool {
@@ -259,13 +285,18 @@ impl Way {
             memory.forget();
         }
         if discovered {
-            let endpoint = self.options.endpoint.to_string();
+            let endpoint = self.address();
             self.credentials.stock().heeded(&endpoint, false);
             warn!(%endpoint, remedy = WANTS_A_TOKEN, "client certificates are ignored here");
         }
         debug!(shown = presented.what, more, "istiod does not believe what was shown");
         more
     }
+}
+
+fn server_name(endpoint: &Endpoint) -> Result<ServerName<'static>, Error> {
+    let name = endpoint.verified_name().to_owned();
+    ServerName::try_from(name.clone()).ok().ok_or(Error::ServerName { name })
 }
 
 /// What one [`Istiod::connect`] has been through.

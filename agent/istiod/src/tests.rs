@@ -1,6 +1,8 @@
 //! Dials against servers on real sockets.
 
+mod endpoints;
 mod fallback;
+pub(crate) mod far;
 pub(crate) mod mesh;
 mod trust;
 
@@ -17,7 +19,7 @@ use tokio::sync::watch;
 
 use self::mesh::{Answer, Asks, Mesh, Server};
 use crate::{
-    Connection, Credentials, Endpoint, Error, Hosts, Istiod, Options, Roots, Shown,
+    Connection, Credentials, Error, Hosts, Istiod, Options, Roots, Shown,
     credential::{self, TokenSource},
 };
 
@@ -53,7 +55,7 @@ impl Setup {
     fn options(&self, addresses: &[SocketAddr]) -> Options {
         let known = addresses.iter().map(|address| (NAME.to_owned(), address.ip()));
         Options {
-            endpoint: format!("{NAME}:{}", addresses[0].port()).parse().unwrap(),
+            endpoints: vec![format!("{NAME}:{}", addresses[0].port()).parse().unwrap()],
             roots: Roots::File(self.path("root-cert.pem")),
             learned: false,
             hosts: known.collect(),
@@ -152,7 +154,7 @@ async fn a_name_that_nobody_knows_points_at_the_hosts_file() {
     let setup = Setup::new();
     let mut options = setup.options(&["127.0.0.1:1".parse().unwrap()]);
     options.hosts = Hosts::default();
-    options.endpoint.host = "istiod.invalid".to_owned();
+    options.endpoints[0].host = "istiod.invalid".to_owned();
 
     let text = refusal(options).await;
 
@@ -186,7 +188,7 @@ async fn a_certificate_for_another_name_names_both_and_the_setting() {
     assert!(text.contains("istiod.other"), "{text}");
     assert!(text.contains("not for istiod.istio-system.svc; set ISTIOD_SAN"), "{text}");
 
-    options.endpoint.server_name = Some("istiod.other".to_owned());
+    options.endpoints[0].server_name = Some("istiod.other".to_owned());
     connect(options).await.unwrap();
 }
 
@@ -265,7 +267,7 @@ async fn without_tls_no_certificate_is_shown_and_the_token_is() {
     setup.write("istio-token", "a.b.c");
     let server = Server::start_plain(Answer::Settings).await;
     let mut options = setup.options(&[server.address]);
-    options.endpoint = Endpoint { tls: false, ..options.endpoint };
+    options.endpoints[0].tls = false;
     let identity = own(setup.mesh.identity(HOUR));
 
     let istiod = way(options, Credentials::new(setup.sources(), identity, Clock::default()));
@@ -277,7 +279,7 @@ async fn without_tls_no_certificate_is_shown_and_the_token_is() {
 fn options_that_cannot_work_are_refused_before_the_first_dial() {
     let setup = Setup::new();
     let mut options = setup.options(&["127.0.0.1:1".parse().unwrap()]);
-    options.endpoint.server_name = Some("not a name".to_owned());
+    options.endpoints[0].server_name = Some("not a name".to_owned());
     let learned = watch::channel(None).1;
     let error = Istiod::new(options, Credentials::none(), learned, Clock::default()).unwrap_err();
     assert!(error.to_string().starts_with("istiod.server_name = \"not a name\""), "{error}");

@@ -6,13 +6,19 @@ use crate::{Error, Facts};
 
 /// The addresses in their plain form, each once, in the order given.
 pub(crate) fn addresses(given: &[IpAddr]) -> Result<Vec<IpAddr>, Error> {
-    let mut ips = Vec::with_capacity(given.len());
-    for ip in given.iter().map(IpAddr::to_canonical) {
+    let ips = once(given.iter().copied());
+    if ips.is_empty() { Err(Error::NoAddress) } else { Ok(ips) }
+}
+
+/// Each address once, in its plain form.
+pub(crate) fn once(given: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {
+    let mut ips = Vec::new();
+    for ip in given.map(|ip| ip.to_canonical()) {
         if !ips.contains(&ip) {
             ips.push(ip);
         }
     }
-    if ips.is_empty() { Err(Error::NoAddress) } else { Ok(ips) }
+    ips
 }
 
 /// `sidecar~ADDRESS~NAME.NAMESPACE~DOMAIN`.
@@ -27,6 +33,14 @@ pub(crate) fn id(facts: &Facts, ips: &[IpAddr]) -> Result<String, Error> {
     Ok(format!("{KIND}~{address}~{name}.{namespace}~{domain}"))
 }
 
+/// The id of the same machine at other addresses.
+pub(crate) fn moved(id: &str, ips: &[IpAddr]) -> Result<String, Error> {
+    let address = ips.first().ok_or(Error::NoAddress)?.to_string();
+    let part = |(place, part)| if place == ADDRESS { address.as_str() } else { part };
+    let parts: Vec<&str> = id.split('~').enumerate().map(part).collect();
+    Ok(parts.join("~"))
+}
+
 fn part<'a>(part: &'static str, value: &'a str) -> Result<&'a str, Error> {
     let foreign = |c: char| c == '~' || c == '/' || c.is_whitespace() || c.is_control();
     if value.is_empty() || value.contains(foreign) {
@@ -37,6 +51,8 @@ fn part<'a>(part: &'static str, value: &'a str) -> Result<&'a str, Error> {
 
 /// What istiod calls a workload's own proxy.
 const KIND: &str = "sidecar";
+/// Which part of an id the address is.
+const ADDRESS: usize = 1;
 
 #[cfg(test)]
 mod tests {

@@ -7,8 +7,10 @@
 //! - A metadata key that istiod knows appears in the form istiod reads, or not at all.
 //! - No other key differs from one of those only in case: istiod folds case, so either could win.
 //!
+//! Where its addresses change, [`addresses`] says which is first and [`Node::with_ips`] moves it.
 //! The locality comes from labels alone; no cloud's metadata service is asked.
 
+pub mod addresses;
 mod cluster;
 mod error;
 mod facts;
@@ -58,6 +60,15 @@ impl Node {
         let locality = locality::settle(&mut metadata);
         let cluster = cluster::name(proxy_config, &metadata);
         Ok((Self { id, cluster, locality, ips, metadata }, warnings))
+    }
+
+    /// The metadata that istiod has a use for: without what others have added under keys of their
+    /// own, and without what says nothing.
+    pub fn known_metadata(&self) -> Map<String, Value> {
+        let known = self.metadata.iter().filter(|(key, value)| {
+            matches!(field::Key::of(key), field::Key::Known(_)) && **value != ""
+        });
+        known.map(|(key, value)| (key.clone(), value.clone())).collect()
     }
 
     /// The node as Envoy's JSON for `envoy.config.core.v3.Node`.

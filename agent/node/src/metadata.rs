@@ -79,8 +79,7 @@ pub(crate) fn add_own(
     let mut set = |key: &str, value: Value| {
         metadata.insert(key.to_owned(), value);
     };
-    let ips: Vec<String> = ips.iter().map(ToString::to_string).collect();
-    set("INSTANCE_IPS", ips.join(",").into());
+    set(INSTANCE_IPS, joined(ips).into());
     set("NAME", facts.name.as_str().into());
     set("NAMESPACE", facts.namespace.as_str().into());
     set("PROXY_CONFIG", Value::Object(proxy_config.clone()));
@@ -105,6 +104,12 @@ pub(crate) fn add_own(
     let ambient = || metadata.get("ENABLE_HBONE").and_then(switch).unwrap_or(false);
     let discovery = facts.metadata_discovery.unwrap_or_else(ambient);
     metadata.insert("METADATA_DISCOVERY".into(), discovery.to_string().into());
+}
+
+/// Addresses as istiod reads them.
+pub(crate) fn joined(ips: &[IpAddr]) -> String {
+    let ips: Vec<String> = ips.iter().map(ToString::to_string).collect();
+    ips.join(",")
 }
 
 /// The name in istiod's certificate, if the connection is to be authenticated at all.
@@ -148,3 +153,6 @@ pub(crate) fn add_labels(
 fn object(metadata: &Map<String, Value>, key: &str) -> Map<String, Value> {
     metadata.get(key).and_then(Value::as_object).cloned().unwrap_or_default()
 }
+
+/// The key of the machine's addresses.
+pub(crate) const INSTANCE_IPS: &str = "INSTANCE_IPS";

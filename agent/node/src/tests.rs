@@ -311,3 +311,15 @@ fn a_proxy_configuration_that_is_no_object_is_an_error() {
 
     assert_eq!(Node::new(&facts), Err(crate::Error::ProxyConfig));
 }
+
+#[test]
+fn what_istiod_has_no_use_for_is_not_among_what_it_knows() {
+    let facts = with_json("X", r#"{"free": 1, "NETWORK": "n"}"#);
+
+    let known = node(&facts).known_metadata();
+
+    assert_eq!((&known["NETWORK"], &known["NAME"]), (&"n".into(), &"vm-1".into()));
+    for key in ["free", "service.istio.io/canonical-name", "MESH_ID"] {
+        assert!(!known.contains_key(key), "{key}");
+    }
+}

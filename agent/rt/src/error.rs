@@ -38,6 +38,11 @@ pub enum Error {
     #[error("set mode {mode:o} on socket {}", path.display())]
     Mode { path: PathBuf, mode: u32, source: io::Error },
     #[error(
+        "give socket {} to group {group}; the agent's user has to be one of that group",
+        path.display()
+    )]
+    Group { path: PathBuf, group: u32, source: io::Error },
+    #[error(
         "notification socket {} cannot be used: expected /path or @name",
         socket.display()
     )]

@@ -4,6 +4,7 @@
 //! Nothing here reads the environment, exits the process or keeps a global; the caller decides
 //! what is run, who may connect and where the service manager listens.
 
+pub mod addresses;
 pub mod clock;
 pub mod command;
 pub mod files;

@@ -1,6 +1,9 @@
-//! Unix sockets: bound without a race, open to known users only.
+//! Unix sockets: bound without a race, open to known users only, and bound again when somebody
+//! takes their file away.
 
+mod door;
 mod incoming;
+mod peers;
 
 use std::{
     fs,
@@ -9,7 +12,7 @@ use std::{
         fd::{AsRawFd, OwnedFd},
         unix::{
             ffi::OsStrExt,
-            fs::{FileTypeExt, MetadataExt, PermissionsExt},
+            fs::{FileTypeExt, MetadataExt, PermissionsExt, lchown},
             net,
         },
     },
@@ -28,30 +31,59 @@ use nix::{
 };
 use tokio::net::UnixListener;
 
-pub use self::incoming::{Incoming, Peers};
+pub use self::{
+    door::{Claim, Door},
+    incoming::Incoming,
+    peers::Peers,
+};
 pub use crate::Error;
 
 /// The longest socket path the system takes, in bytes.
 pub const PATH_LIMIT: usize = 107;
 
-/// Listens on `path`, which gets `mode`. Needs a tokio runtime.
+/// Who may open the file of a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Access {
+    /// Its permissions.
+    pub mode: u32,
+    /// The group that owns it, if it is not to be the process' own. The process has to be root or
+    /// one of the group.
+    pub group: Option<u32>,
+}
+
+impl From<u32> for Access {
+    fn from(mode: u32) -> Self {
+        Self { mode, group: None }
+    }
+}
+
+/// Listens on `path`, which gets the mode or group and mode. Needs a tokio runtime.
 ///
 /// A socket that nobody listens on any more is replaced. A live one, or a file that is no socket,
 /// is left alone and an error. Whoever may write to the directory could swap the path meanwhile:
 /// the directory is to belong to the process.
-pub fn bind(path: &Path, mode: u32) -> Result<UnixListener, Error> {
+pub fn bind(path: &Path, access: impl Into<Access>) -> Result<UnixListener, Error> {
     let length = path.as_os_str().as_bytes().len();
     if length > PATH_LIMIT {
         return Err(Error::PathTooLong { path: path.into(), length });
     }
     remove_stale(path)?;
 
+    let Access { mode, group } = access.into();
     let mode = mode & 0o777;
-    let listener = match listen_at(path, Mode::from_bits_truncate(mode)) {
+    // Until it has the group it is meant for it is nobody's but the owner's.
+    let first = if group.is_some() { mode & 0o700 } else { mode };
+    let listener = match listen_at(path, Mode::from_bits_truncate(first)) {
         Ok(listener) => listener,
         Err(Errno::ENOENT) => return Err(Error::NoDirectory { path: path.into() }),
         Err(errno) => return Err(Error::Listen { path: path.into(), source: errno.into() }),
     };
+    if let Some(group) = group {
+        lchown(path, None, Some(group)).map_err(|source| {
+            fs::remove_file(path).ok();
+            Error::Group { path: path.into(), group, source }
+        })?;
+    }
     // Gives back what the umask has taken.
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(|source| Error::Mode {
         path: path.into(),

@@ -16,10 +16,7 @@ use hawser_proto::envoy::envoy::service::{
     },
 };
 use hawser_rt::uds;
-use tokio::{
-    net::UnixListener,
-    sync::{Semaphore, watch},
-};
+use tokio::sync::{Semaphore, watch};
 use tokio_stream::wrappers::WatchStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming, transport::Server};
@@ -58,7 +55,7 @@ pub enum Error {
 /// Serves until `stop`: the identity and the trusted roots of the moment, and what files hold.
 /// Roots may be there before an identity is.
 pub async fn serve(
-    listener: UnixListener,
+    door: impl Into<uds::Door>,
     options: Options,
     identity: watch::Receiver<Option<Arc<Identity>>>,
     trusted: watch::Receiver<Option<Arc<Bundle>>>,
@@ -83,7 +80,7 @@ pub async fn serve(
         .max_concurrent_streams(MOST_STREAMS_PER_CONNECTION)
         .http2_max_header_list_size(LARGEST_HEADERS)
         .add_service(service)
-        .serve_with_incoming_shutdown(uds::Incoming::new(listener, peers), stop.cancelled_owned());
+        .serve_with_incoming_shutdown(uds::Incoming::new(door, peers), stop.cancelled_owned());
     tokio::select! {
         ended = server => ended.map_err(|source| Error::Serve { source }),
         never = keeper.run(inlets) => match never {},

@@ -35,12 +35,16 @@ pub struct Fields<'a> {
     rest: &'a [u8],
     /// Groups, which protobuf has given up but still allows, are skipped whole.
     groups: usize,
+    /// How much was left at the tag of the last field.
+    before: usize,
+    /// The number that the last field held, if it held one.
+    number: u64,
 }
 
 impl<'a> Fields<'a> {
     /// Begins with the first field.
     pub fn new(message: &'a [u8]) -> Self {
-        Self { rest: message, groups: 0 }
+        Self { rest: message, groups: 0, before: message.len(), number: 0 }
     }
 
     /// The last field of that number, which is the one that counts.
@@ -55,9 +59,25 @@ impl<'a> Fields<'a> {
         Ok(found)
     }
 
+    /// Where in `message` the tag of the field begins that was given last.
+    pub(crate) fn begin(&self, message: &[u8]) -> usize {
+        message.len().saturating_sub(self.before)
+    }
+
+    /// Where in `message` the field ends that was given last.
+    pub(crate) fn end(&self, message: &[u8]) -> usize {
+        message.len().saturating_sub(self.rest.len())
+    }
+
+    /// The number that the field held that was given last, if it was one.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
     /// The next field outside of any group.
     fn field(&mut self) -> Result<Option<(u32, Value<'a>)>, Malformed> {
         while !self.rest.is_empty() {
+            self.before = self.rest.len();
             let tag = u32::try_from(self.varint()?).ok().ok_or(Malformed)?;
             let (number, kind) = (tag >> 3, tag & 7);
             if number == 0 {
@@ -65,11 +85,11 @@ impl<'a> Fields<'a> {
             }
             let value = match kind {
                 0 => {
-                    self.varint()?;
+                    self.number = self.varint()?;
                     Value::Number
                 }
                 1 => {
-                    self.take(8)?;
+                    self.number = little_endian(self.take(8)?);
                     Value::Number
                 }
                 2 => {
@@ -85,7 +105,7 @@ impl<'a> Fields<'a> {
                     continue;
                 }
                 5 => {
-                    self.take(4)?;
+                    self.number = little_endian(self.take(4)?);
                     Value::Number
                 }
                 _ => return Err(Malformed),
@@ -115,6 +135,10 @@ impl<'a> Fields<'a> {
         self.rest = rest;
         Ok(taken)
     }
+}
+
+fn little_endian(bytes: &[u8]) -> u64 {
+    bytes.iter().rev().fold(0, |value, &byte| (value << 8) | u64::from(byte))
 }
 
 impl<'a> Iterator for Fields<'a> {

@@ -1,16 +1,32 @@
-//! A shallow look at discovery messages: their outermost fields, and no deeper than that.
+//! A shallow look at discovery messages: no deeper than is needed to pass them on.
+//!
+//! - [`Request`], [`Response`]: the outermost fields of a message that is here as a whole.
+//! - [`Frames`], [`Reader`]: messages split and followed while their bytes pass in chunks, however
+//!   large they are; and [`Ending`], which completes one whose sender is gone.
+//! - [`edit`], [`mod@write`], [`resource_name`], [`outline()`]: what rewrites, names and shows them.
 //!
 //! Pure and bounds-checked: any bytes are either understood or [`Malformed`], in time linear in
 //! their length and without a copy. Field numbers are those of
 //! `envoy/service/discovery/v3/discovery.proto`.
 
+pub mod edit;
 mod fields;
 mod flavour;
+mod frames;
+mod name;
+pub mod outline;
+mod reader;
 #[cfg(test)]
 mod tests;
+pub mod write;
 
+pub use edit::{Edit, rebuild};
 pub use fields::{Fields, Malformed, Value};
 pub use flavour::{Flavour, SERVICE};
+pub use frames::{Broken, Frames, Part};
+pub use name::resource_name;
+pub use outline::outline;
+pub use reader::{Ending, Event, Reader, Tail};
 
 /// What a request says besides what it asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,28 +1,120 @@
-//! The gRPC service that Envoy speaks to, in raw bytes.
+//! The gRPC service that Envoy speaks to: whole requests in, bytes of responses out.
+//!
+//! A response is handed over piece by piece, and the next piece is taken only when Envoy has taken
+//! the one before, so no response is ever here as a whole. What gRPC adds to HTTP/2 is little, and
+//! written here: content type, frames, and the status in the trailers.
 
 use std::{
     convert::Infallible,
     future::{Ready, ready},
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
-use bytes::Bytes;
-use tokio::sync::{Semaphore, mpsc};
-use tokio_stream::wrappers::ReceiverStream;
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use hyper::body::Frame;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tonic::{
-    Request, Response, Status, Streaming,
+    Status,
     body::Body,
-    codegen::{Service, http},
-    server::{Grpc, NamedService, StreamingService},
+    codegen::{
+        Service,
+        http::{self, HeaderMap, HeaderValue, header::CONTENT_TYPE},
+    },
+    server::NamedService,
 };
 
-use hawser_wire::{Flavour, SERVICE};
+use hawser_wire::{Broken, Flavour, Frames, Part, SERVICE};
 
-use crate::{codec::Raw, relay::Accepted};
+/// A stream that Envoy has opened.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    pub(crate) flavour: Flavour,
+    pub(crate) requests: Requests,
+    pub(crate) voice: Voice,
+    pub(crate) slot: OwnedSemaphorePermit,
+}
 
-/// Hands each stream on to whoever joins it to istiod.
+/// What Envoy asks.
+#[derive(Debug)]
+pub(crate) struct Requests {
+    body: Body,
+    frames: Frames,
+    message: BytesMut,
+}
+
+/// Why there are no more requests.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unheard {
+    /// It stops or restarts: its pipe breaks.
+    #[error("the stream broke")]
+    Gone { source: Status },
+    #[error("not a stream of requests")]
+    Foreign { source: Broken },
+}
+
+/// What is said to Envoy. Dropped, the stream ends as it should.
+#[derive(Clone, Debug)]
+pub(crate) struct Voice(mpsc::Sender<Piece>);
+
+/// Envoy does not listen any more.
+#[derive(Debug)]
+pub(crate) struct Deaf;
+
+#[derive(Debug)]
+enum Piece {
+    Data(Bytes),
+    End(Status),
+}
+
+impl Requests {
+    fn new(body: Body) -> Self {
+        Self { body, frames: Frames::new(LARGEST_REQUEST), message: BytesMut::new() }
+    }
+
+    /// The next request; none when Envoy asks no more. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Unheard> {
+        loop {
+            let part = self.frames.next().map_err(|source| Unheard::Foreign { source })?;
+            match part {
+                Some(Part::Begin { .. }) => self.message.clear(),
+                Some(Part::Data(data)) => self.message.extend_from_slice(&data),
+                Some(Part::End) => return Ok(Some(self.message.split().freeze())),
+                None => match self.body.frame().await {
+                    Some(Ok(frame)) => {
+                        if let Ok(data) = frame.into_data() {
+                            self.frames.push(data);
+                        }
+                    }
+                    Some(Err(source)) => return Err(Unheard::Gone { source }),
+                    None => return Ok(None),
+                },
+            }
+        }
+    }
+}
+
+impl Voice {
+    /// The next bytes; done when there is room for them. Cancelled, nothing was said.
+    pub(crate) async fn say(&self, data: Bytes) -> Result<(), Deaf> {
+        self.0.send(Piece::Data(data)).await.ok().ok_or(Deaf)
+    }
+
+    /// Ends the stream with a status.
+    pub(crate) async fn end(self, status: Status) {
+        // Envoy may be gone; then nobody needs to be told.
+        self.0.send(Piece::End(status)).await.ok();
+    }
+
+    /// Done when Envoy does not listen any more.
+    pub(crate) async fn closed(&self) {
+        self.0.closed().await;
+    }
+}
+
+/// Hands each stream on to whoever serves it.
 #[derive(Clone, Debug)]
 pub(crate) struct Downstream {
     accepted: mpsc::Sender<Accepted>,
@@ -34,19 +126,19 @@ impl Downstream {
         Self { accepted, slots: Arc::new(Semaphore::new(MOST_STREAMS)) }
     }
 
-    fn accept(
-        &self,
-        flavour: Flavour,
-        requests: Request<Streaming<Bytes>>,
-    ) -> Result<Response<ReceiverStream<Result<Bytes, Status>>>, Status> {
+    fn accept(&self, request: http::Request<Body>) -> Result<http::Response<Body>, Status> {
+        let flavour = Flavour::of(request.uri().path())
+            .ok_or_else(|| Status::unimplemented("no such discovery method"))?;
         let full = || Status::resource_exhausted("too many discovery streams");
-        let slot = self.slots.clone().try_acquire_owned().ok().ok_or_else(full)?;
-        // One response on its way: what Envoy does not take, istiod does not send.
-        let (responses, outgoing) = mpsc::channel(1);
-        let requests = requests.into_inner();
-        let accepted = Accepted { flavour, requests, responses, slot };
+        let slot = Arc::clone(&self.slots).try_acquire_owned().ok().ok_or_else(full)?;
+        // One piece on its way: what Envoy does not take, nobody sends.
+        let (voice, pieces) = mpsc::channel(1);
+        let requests = Requests::new(request.into_body());
+        let accepted = Accepted { flavour, requests, voice: Voice(voice), slot };
         self.accepted.try_send(accepted).ok().ok_or_else(full)?;
-        Ok(Response::new(ReceiverStream::new(outgoing)))
+        let mut response = http::Response::new(Body::new(Speech { pieces, ended: false }));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        Ok(response)
     }
 }
 
@@ -57,37 +149,44 @@ impl NamedService for Downstream {
 impl Service<http::Request<Body>> for Downstream {
     type Response = http::Response<Body>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+    type Future = Ready<Result<Self::Response, Infallible>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let Some(flavour) = Flavour::of(request.uri().path()) else {
-            let refusal = Status::unimplemented("no such discovery method").into_http();
-            return Box::pin(ready(Ok(refusal)));
-        };
-        let method = Method { flavour, downstream: self.clone() };
-        Box::pin(async move {
-            let mut grpc = Grpc::new(Raw).max_decoding_message_size(LARGEST_REQUEST);
-            Ok(grpc.streaming(method, request).await)
-        })
+        ready(Ok(self.accept(request).unwrap_or_else(Status::into_http)))
     }
 }
 
-struct Method {
-    flavour: Flavour,
-    downstream: Downstream,
+/// The body of a response: what is said, and then the status.
+#[derive(Debug)]
+struct Speech {
+    pieces: mpsc::Receiver<Piece>,
+    ended: bool,
 }
 
-impl StreamingService<Bytes> for Method {
-    type Response = Bytes;
-    type ResponseStream = ReceiverStream<Result<Bytes, Status>>;
-    type Future = Ready<Result<Response<Self::ResponseStream>, Status>>;
+impl hyper::body::Body for Speech {
+    type Data = Bytes;
+    type Error = Status;
 
-    fn call(&mut self, requests: Request<Streaming<Bytes>>) -> Self::Future {
-        ready(self.downstream.accept(self.flavour, requests))
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let status = match ready!(self.pieces.poll_recv(cx)) {
+            Some(Piece::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+            Some(Piece::End(status)) => status,
+            None => Status::ok(""),
+        };
+        self.ended = true;
+        let mut trailers = HeaderMap::new();
+        let written = status.add_header(&mut trailers);
+        Poll::Ready(Some(written.map(|()| Frame::trailers(trailers))))
     }
 }
 

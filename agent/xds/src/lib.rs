@@ -21,19 +21,26 @@
 //! - An istiod that does not know who asks is shown something else at once, if there is anything
 //!   else to show; Envoy does not notice.
 
-mod codec;
 mod downstream;
+mod istiod;
+mod metrics;
 mod node;
 mod outage;
 mod own;
+mod passage;
+mod record;
 mod relay;
+mod resource;
 mod seen;
 mod serve;
 mod session;
+pub mod source;
 #[cfg(test)]
 mod tests;
-mod upstream;
 
 pub use own::{Own, follow};
-pub use seen::{Exchange, Failure, Names, Rejection, Seen, Standing, Trust, Version};
-pub use serve::{Error, Options, serve};
+pub use seen::{
+    Exchange, Failure, LeftOut, Names, Rejection, Seen, Stale, Standing, Trust, Version,
+};
+pub use serve::{Error, Fit, Options, Parts, serve};
+pub use source::Source;

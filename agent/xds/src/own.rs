@@ -3,9 +3,11 @@
 //!
 //! State-of-the-world, one stream for both types. What comes is published first and acknowledged
 //! then; what cannot be read is refused, and the last good one stays in use, as it does when
-//! istiod is lost.
+//! istiod is lost. Names that are in use outlive an empty table for a while.
 
 mod conversation;
+mod hold;
+mod stream;
 
 use std::{
     convert::Infallible,
@@ -14,27 +16,27 @@ use std::{
 };
 
 use bytes::Bytes;
-use hawser_istiod::Istiod;
 use hawser_node::Node;
 use hawser_pki::Bundle;
 use hawser_proto::istio::nds::NameTable;
 use hawser_rt::{Backoff, Chain, Throttle};
-use prost::Message;
+use prost::Message as _;
 use tokio::{
     sync::{mpsc, watch},
-    time::sleep,
+    time::{Instant, sleep, sleep_until},
 };
-use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use self::conversation::{Conversation, Heard, News, Topic};
-use hawser_wire::Flavour;
-
+use self::{
+    conversation::{Conversation, Heard, News, Topic},
+    hold::{GRACE, Hold, Named},
+    stream::{Message, Stream},
+};
 use crate::{
     Error, Failure, Rejection, Seen, Version,
     outage::Outage,
-    upstream::{Lost, MOST_AT_ONCE, Upstream},
+    source::{Lost, Source},
 };
 
 /// Where what comes on the agent's own stream goes.
@@ -47,10 +49,11 @@ pub struct Own {
     pub trust: Option<watch::Sender<Option<Arc<Bundle>>>>,
 }
 
-/// Keeps what is published up to date until `stop`, through every loss of istiod.
+/// Keeps what is published up to date until `stop`, through every loss of istiod. A node that
+/// changes introduces itself anew.
 pub async fn follow(
-    node: Node,
-    istiod: Istiod,
+    node: watch::Receiver<Arc<Node>>,
+    source: impl Source,
     own: Own,
     seen: Seen,
     stop: CancellationToken,
@@ -58,12 +61,14 @@ pub async fn follow(
     seen.change(|standing| standing.trust.asked = own.trust.is_some());
     let mut follower = Follower {
         node,
-        istiod,
+        source,
         own,
         seen,
+        hold: Hold::default(),
         outage: Outage::new("own"),
         backoff: Backoff::new(RETRY_MIN, RETRY_MAX),
         at_once: 0,
+        patience: PATIENCE,
     };
     // Whatever is dropped half-way belongs to a stream that is given up.
     tokio::select! {
@@ -72,69 +77,122 @@ pub async fn follow(
     }
 }
 
-struct Follower {
-    node: Node,
-    istiod: Istiod,
+struct Follower<S> {
+    node: watch::Receiver<Arc<Node>>,
+    source: S,
     own: Own,
     seen: Seen,
+    hold: Hold,
     outage: Outage,
     backoff: Backoff,
     /// How often in a row it was tried again without waiting.
     at_once: u32,
+    /// How long a stream may stay silent at first.
+    patience: Duration,
 }
 
-impl Follower {
+#[derive(Debug, thiserror::Error)]
+#[error("istiod has not answered within {waited:?}")]
+struct Silent {
+    waited: Duration,
+}
+
+/// How a stream ended that was not lost.
+enum End {
+    /// istiod has ended it.
+    Over,
+    /// The machine introduces itself anew.
+    Moved,
+}
+
+impl<S: Source> Follower<S> {
     async fn run(&mut self) -> Infallible {
         loop {
             let mut heard = false;
             let ended = self.converse(&mut heard).await;
+            self.hold.lost();
             self.seen.change(|standing| standing.names.joined = None);
             let again = self.again(ended.as_ref().err());
             let error = match ended {
-                Ok(()) => "istiod ended the stream".to_owned(),
-                Err(lost) => Chain(&lost).to_string(),
+                Ok(End::Moved) => {
+                    debug!(flow = "own", node = self.node.borrow().id, "node has changed");
+                    continue;
+                }
+                Ok(End::Over) => "istiod ended the stream".to_owned(),
+                Err(lost) => Chain(&*lost.reason).to_string(),
             };
             if again {
                 debug!(flow = "own", error, "trying with something else to show");
                 continue;
             }
-            let failure = if heard {
-                // istiod ends each connection now and then; the next attempt shows how it stands.
-                debug!(flow = "own", error, "istiod lost");
-                Failure { at: SystemTime::now(), error }
-            } else {
-                self.outage.failed(&error)
-            };
-            self.seen.change(|standing| standing.names.failure = Some(failure));
+            self.failed(heard, error);
             let retry_in = self.backoff.next(fastrand::f64());
             debug!(flow = "own", ?retry_in, "waiting to reconnect");
-            sleep(retry_in).await;
+            // Another address may be what was missing.
+            tokio::select! {
+                () = sleep(retry_in) => {}
+                () = changed(&mut self.node) => {}
+            }
         }
+    }
+
+    fn failed(&self, heard: bool, error: String) {
+        let failure = if heard {
+            // istiod ends each connection now and then; the next attempt shows how it stands.
+            debug!(flow = "own", error, "istiod lost");
+            Failure { at: SystemTime::now(), error }
+        } else {
+            self.outage.failed(&error)
+        };
+        self.seen.change(|standing| standing.names.failure = Some(failure));
     }
 
     /// Whether waiting is of no use, because istiod is going to be shown something else.
     fn again(&mut self, lost: Option<&Lost>) -> bool {
-        let again = lost.is_some_and(Lost::has_alternative) && self.at_once < MOST_AT_ONCE;
+        let again = lost.is_some_and(|lost| lost.at_once) && self.at_once < MOST_AT_ONCE;
         self.at_once = if again { self.at_once + 1 } else { 0 };
         again
     }
 
     /// One stream, from its opening to its end.
-    async fn converse(&mut self, heard: &mut bool) -> Result<(), Lost> {
+    async fn converse(&mut self, heard: &mut bool) -> Result<End, Lost> {
         let (requests, outgoing) = mpsc::channel::<Bytes>(FIRST_REQUESTS);
-        let node = crate::node::introduce(&self.node);
+        let node = crate::node::introduce(&self.node.borrow_and_update());
         let (mut conversation, first) = Conversation::begin(node, self.own.trust.is_some());
         for request in first {
             // There is room for these.
             requests.try_send(request.encode_to_vec().into()).ok();
         }
-        let outgoing = ReceiverStream::new(outgoing);
-        let mut upstream = Upstream::open(&self.istiod, Flavour::Sotw, outgoing).await?;
+        let latest = Instant::now() + self.patience;
+        let mut stream = tokio::select! {
+            opened = Stream::open(&self.source, outgoing) => opened?,
+            () = sleep_until(latest) => return Err(self.silence()),
+            () = changed(&mut self.node) => return Ok(End::Moved),
+        };
         self.seen.change(|standing| standing.names.joined = Some(SystemTime::now()));
-        while let Some(message) = upstream.next().await? {
-            let Heard { news, reply } = conversation.hear(&message);
+        loop {
+            let message = tokio::select! {
+                message = stream.next() => message?,
+                () = until(self.hold.due()) => {
+                    self.give_in();
+                    continue;
+                }
+                () = sleep_until(latest), if !*heard => {
+                    stream.failed();
+                    return Err(self.silence());
+                }
+                () = changed(&mut self.node) => return Ok(End::Moved),
+            };
+            let Heard { news, reply } = match message {
+                None => return Ok(End::Over),
+                Some(Message::Whole(message)) => conversation.hear(&message),
+                Some(Message::TooLarge { length, tail }) => conversation.hear_of(length, tail),
+            };
             if let Some(news) = news {
-                *heard = true;
+                if !std::mem::replace(heard, true) {
+                    stream.heard();
+                    self.patience = PATIENCE;
+                }
                 self.outage.over();
                 self.tell(news);
             }
@@ -145,7 +203,14 @@ impl Follower {
                 debug!(flow = "own", "istiod takes no acknowledgement");
             }
         }
-        Ok(())
+    }
+
+    /// The source has said nothing for so long that another may be better. It may also have been
+    /// busy, so it has more time the next time.
+    fn silence(&mut self) -> Lost {
+        let silent = Silent { waited: self.patience };
+        self.patience = (2 * self.patience).min(LONGEST_PATIENCE);
+        Lost::new(silent)
     }
 
     fn tell(&mut self, news: News) {
@@ -154,7 +219,7 @@ impl Follower {
             self.backoff.reset();
         }
         match news {
-            News::Names { table, version } => self.publish_names(table, version, at),
+            News::Names { table, version } => self.take_names(Named { table, version }, at),
             News::Trust { bundle, version } => self.publish_trust(bundle, version, at),
             News::Refused { topic, version, error } => {
                 self.refuse(topic, Rejection { version, at, error });
@@ -163,11 +228,30 @@ impl Follower {
         }
     }
 
-    fn publish_names(&self, table: NameTable, version: String, at: SystemTime) {
+    fn take_names(&mut self, named: Named, at: SystemTime) {
+        static TOLD: Throttle = Throttle::new(PERIOD);
+        let in_use = self.own.names.borrow().as_ref().is_some_and(|table| !table.table.is_empty());
+        if let Some(named) = self.hold.take(named, in_use, Instant::now()) {
+            self.publish_names(named, at);
+        } else if let Some(suppressed) = TOLD.allow() {
+            warn!(flow = "own", stay = ?GRACE, suppressed, "empty name table, names stay in use");
+        }
+    }
+
+    /// Believes that there are no names, since istiod has said nothing else for so long.
+    fn give_in(&mut self) {
+        if let Some(named) = self.hold.over() {
+            self.publish_names(named, SystemTime::now());
+        }
+    }
+
+    fn publish_names(&self, Named { table, version }: Named, at: SystemTime) {
         let names = table.table.len();
-        let first = self.own.names.send_replace(Some(Arc::new(table))).is_none();
-        if first {
-            info!(flow = "own", names, version, "name table received");
+        let before = self.own.names.send_replace(Some(Arc::new(table)));
+        let were = before.as_ref().map(|table| table.table.len());
+        // The names of a mesh come and go, all of them at once do not.
+        if were.is_none_or(|were| (were == 0) != (names == 0)) {
+            info!(flow = "own", names, were, version, "name table received");
         } else {
             debug!(flow = "own", names, version, "name table received");
         }
@@ -218,8 +302,28 @@ impl Follower {
     }
 }
 
+/// Returns at that time, or never.
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Returns when there is another node, or never if there will be none.
+async fn changed(node: &mut watch::Receiver<Arc<Node>>) {
+    if node.changed().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
 const PERIOD: Duration = Duration::from_secs(60);
-const RETRY_MIN: Duration = Duration::from_millis(500);
+/// Whatever else there is to show or to ask was tried by then.
+const MOST_AT_ONCE: u32 = 8;
+/// How long the first answer may take, at first and in the end.
+const PATIENCE: Duration = Duration::from_secs(30);
+const LONGEST_PATIENCE: Duration = Duration::from_secs(300);
+const RETRY_MIN: Duration = Duration::from_millis(250);
 const RETRY_MAX: Duration = Duration::from_secs(30);
 /// One for each type.
 const FIRST_REQUESTS: usize = 2;

@@ -1,201 +1,245 @@
-//! Carries one session: Envoy's stream on one side, istiod's on the other.
+//! One stream of Envoy's, served for as long as Envoy wants it.
+//!
+//! Three flows in one task: what Envoy asks ([`asks`]), what it is answered ([`answers`]), and what
+//! changes around both. They share the session, which none of them holds across an await.
+
+mod answers;
+mod asks;
+mod fitting;
+mod pace;
+mod replay;
 
 use std::{
-    pin::pin,
-    sync::Arc,
+    convert::Infallible,
+    sync::{Arc, OnceLock},
     time::{Duration, SystemTime},
 };
 
-use bytes::Bytes;
-use hawser_istiod::Istiod;
+use hawser_fit::Loadable;
+use hawser_lastgood::{Book, Pending};
+use hawser_node::Node;
 use hawser_proto::type_url;
-use hawser_rt::{Chain, Throttle};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
-use tokio_stream::wrappers::ReceiverStream;
+use hawser_rt::Throttle;
+use hawser_wire::{Flavour, Tail};
+use parking_lot::{Mutex, MutexGuard};
+use tokio::{
+    sync::{Notify, mpsc, watch},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
-use tonic::{Status, Streaming};
-use tracing::{debug, warn};
-
-use hawser_wire::Flavour;
+use tonic::Status;
+use tracing::{debug, info, warn};
 
 use crate::{
-    Seen,
+    Options, Parts, Seen, Stale,
+    downstream::{Accepted, Requests, Voice},
+    metrics::Metrics,
     outage::Outage,
-    session::{Note, Session},
-    upstream::{Lost, MOST_AT_ONCE, Upstream},
+    passage::Came,
+    session::{Address, Note, Sent, Session, brief},
 };
 
-/// A stream that Envoy has opened.
-pub(crate) struct Accepted {
-    pub(crate) flavour: Flavour,
-    pub(crate) requests: Streaming<Bytes>,
-    /// Closed without a status, the stream ends with OK.
-    pub(crate) responses: mpsc::Sender<Result<Bytes, Status>>,
-    pub(crate) slot: OwnedSemaphorePermit,
-}
-
 /// What all streams share.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Shared {
-    pub(crate) istiod: Istiod,
+    pub(crate) options: Arc<Options>,
+    pub(crate) parts: Parts,
     pub(crate) seen: Seen,
     pub(crate) outage: Arc<Outage>,
+    pub(crate) metrics: Metrics,
     pub(crate) stop: CancellationToken,
 }
 
-/// Joins Envoy's stream to a new one to istiod, until either ends.
-pub(crate) async fn join(accepted: Accepted, shared: Shared) {
-    let Accepted { flavour, requests, responses, slot: _slot } = accepted;
-    let relay = Relay { flavour, session: Session::new(flavour), shared, heard: false };
-    relay.shared.seen.change(|standing| standing.streams += 1);
-    let (seen, flavour) = (relay.shared.seen.clone(), flavour.name());
-    debug!(flow = "xds", flavour, "stream opened");
-    if let Err(status) = relay.run(requests, &responses).await {
-        // Envoy may be gone; then nobody needs to be told.
-        responses.send(Err(status)).await.ok();
+/// Serves a stream until Envoy ends it, or the agent stops.
+pub(crate) async fn relay(accepted: Accepted, shared: Shared) {
+    let Accepted { flavour, requests, voice, slot: _slot } = accepted;
+    let seen = shared.seen.clone();
+    seen.change(|standing| standing.streams += 1);
+    debug!(flow = "xds", flavour = flavour.name(), "stream opened");
+    let metrics = shared.metrics.clone();
+    let relay = Relay::new(flavour, voice.clone(), shared);
+    let ended = relay.run(requests).await;
+    relay.over();
+    match ended {
+        Ended::Stopped => {}
+        Ended::Envoy => metrics.envoy_ended.expected.increment(),
+        Ended::Refused(status) => {
+            metrics.envoy_ended.broken.increment();
+            static TOLD: Throttle = Throttle::new(PERIOD);
+            if let Some(suppressed) = TOLD.allow() {
+                let reason = status.message();
+                warn!(flow = "xds", reason, suppressed, "stream of a client refused");
+            }
+            voice.end(status).await;
+        }
     }
     seen.change(|standing| standing.streams -= 1);
-    debug!(flow = "xds", flavour, "stream closed");
+    debug!(flow = "xds", flavour = flavour.name(), "stream closed");
 }
 
-struct Relay {
-    flavour: Flavour,
-    session: Session,
-    shared: Shared,
-    /// Whether istiod has answered.
-    heard: bool,
-}
-
-/// Who has ended the session.
+/// How Envoy's stream ends.
+#[derive(Debug)]
 enum Ended {
-    /// With what it is to be told.
-    Envoy(Status),
-    Istiod(Lost),
+    Stopped,
+    /// By Envoy.
+    Envoy,
+    /// For what Envoy has sent.
+    Refused(Status),
+}
+
+#[derive(Debug)]
+pub(crate) struct Relay {
+    shared: Shared,
+    flavour: Flavour,
+    voice: Voice,
+    session: Mutex<Session<Pending>>,
+    /// Where requests go, while there is a stream to whoever answers.
+    outgoing: Mutex<Option<mpsc::Sender<bytes::Bytes>>>,
+    away: Mutex<Away>,
+    age: Mutex<Age>,
+    client: OnceLock<Client>,
+    /// There may be something to send.
+    turned: Notify,
+    /// There may be something to answer out of what is kept.
+    wished: Notify,
+    /// The stream to whoever answers is to be begun anew.
+    renew: Notify,
+    /// Something was asked.
+    asked: Notify,
+}
+
+/// How old what Envoy has is, if nobody confirms it.
+#[derive(Debug, Default)]
+struct Age {
+    stale: Option<Stale>,
+    /// What was told of it.
+    told: Option<Stale>,
+}
+
+/// Who has opened the stream, known with its first request.
+#[derive(Debug)]
+struct Client {
+    program: bool,
+    book: Option<Book>,
+    /// What it can load, if what it cannot is to be left out.
+    loadable: Option<Loadable>,
+}
+
+/// Since when nobody answers.
+#[derive(Debug, Default)]
+struct Away {
+    /// None before Envoy has asked.
+    since: Option<Instant>,
+    /// An attempt has failed since.
+    failed: bool,
 }
 
 impl Relay {
-    /// Joins until an end; an error is what Envoy is to be told.
-    async fn run(
-        mut self,
-        mut requests: Streaming<Bytes>,
-        responses: &mpsc::Sender<Result<Bytes, Status>>,
-    ) -> Result<(), Status> {
-        let mut again = 0;
+    fn new(flavour: Flavour, voice: Voice, shared: Shared) -> Self {
+        let address = address(&shared.parts.node.borrow());
+        Self {
+            flavour,
+            voice,
+            session: Mutex::new(Session::new(flavour, address)),
+            outgoing: Mutex::default(),
+            away: Mutex::default(),
+            age: Mutex::default(),
+            client: OnceLock::new(),
+            turned: Notify::new(),
+            wished: Notify::new(),
+            renew: Notify::new(),
+            asked: Notify::new(),
+            shared,
+        }
+    }
+
+    async fn run(&self, requests: Requests) -> Ended {
+        // Whatever is dropped half-way belongs to a stream that is over.
+        tokio::select! {
+            () = self.shared.stop.cancelled() => Ended::Stopped,
+            () = self.voice.closed() => Ended::Envoy,
+            ended = self.listen(requests) => ended,
+            _deaf = self.answer() => Ended::Envoy,
+            never = self.heed() => match never {},
+        }
+    }
+
+    pub(crate) fn flavour(&self) -> Flavour {
+        self.flavour
+    }
+
+    pub(crate) fn voice(&self) -> &Voice {
+        &self.voice
+    }
+
+    pub(crate) fn session(&self) -> MutexGuard<'_, Session<Pending>> {
+        self.session.lock()
+    }
+
+    /// Where what Envoy takes is kept.
+    pub(crate) fn book(&self) -> Option<&Book> {
+        self.client.get()?.book.as_ref()
+    }
+
+    fn is_program(&self) -> bool {
+        self.client.get().is_some_and(|client| client.program)
+    }
+
+    /// Follows the workload's health, and the machine's address.
+    async fn heed(&self) -> Infallible {
+        let (mut health, mut node) =
+            (self.shared.parts.health.clone(), self.shared.parts.node.clone());
+        let now = health.borrow_and_update().clone();
+        self.session().health(now);
         loop {
-            match self.attempt(&mut requests, responses).await {
-                Ok(()) => return Ok(()),
-                Err(Ended::Envoy(status)) => return Err(status),
-                Err(Ended::Istiod(lost)) => {
-                    let may = lost.has_alternative() && again < MOST_AT_ONCE;
-                    if !may || !self.session.begin_again() {
-                        return self.lost(&lost);
-                    }
-                    again += 1;
-                    let error = Chain(&lost).to_string();
-                    debug!(flow = "xds", error, "trying with something else to show");
-                }
-            }
-        }
-    }
-
-    /// Moves messages over one stream to istiod until an end.
-    async fn attempt(
-        &mut self,
-        requests: &mut Streaming<Bytes>,
-        responses: &mpsc::Sender<Result<Bytes, Status>>,
-    ) -> Result<(), Ended> {
-        let (to_istiod, outgoing) = mpsc::channel(1);
-        let istiod = self.shared.istiod.clone();
-        let stop = self.shared.stop.clone();
-        let mut opening =
-            pin!(Upstream::open(&istiod, self.flavour, ReceiverStream::new(outgoing)));
-        let mut upstream: Option<Upstream> = None;
-        let mut response: Option<Bytes> = None;
-        // Every branch is cancel-safe: what is taken from a stream or a queue is handed on in the
-        // same turn, or stays in `session` and `response`.
-        let ended = loop {
             tokio::select! {
-                () = stop.cancelled() => break Ok(()),
-                () = responses.closed() => break Ok(()),
-                request = requests.message() => match self.take(request) {
-                    Ok(true) => {}
-                    Ok(false) => break Ok(()),
-                    Err(status) => break Err(Ended::Envoy(status)),
-                },
-                permit = to_istiod.reserve(),
-                    if self.session.has_request() && !to_istiod.is_closed() =>
-                {
-                    // If istiod has closed its ear, its voice tells why.
-                    if let (Ok(permit), Some(message)) = (permit, self.session.next_request()) {
-                        permit.send(message);
-                    }
+                () = changed(&mut health) => {
+                    let now = health.borrow_and_update().clone();
+                    self.session().health(now);
+                    self.turned.notify_one();
                 }
-                opened = &mut opening, if upstream.is_none() => match opened {
-                    Ok(opened) => upstream = Some(self.joined(opened)),
-                    Err(lost) => break Err(Ended::Istiod(lost)),
-                },
-                incoming = next(&mut upstream), if response.is_none() => match incoming {
-                    Ok(Some(message)) => response = self.pass(message),
-                    Ok(None) => break Ok(()),
-                    Err(lost) => break Err(Ended::Istiod(lost)),
-                },
-                permit = responses.reserve(), if response.is_some() => {
-                    if let (Ok(permit), Some(message)) = (permit, response.take()) {
-                        permit.send(Ok(message));
+                () = changed(&mut node) => {
+                    let now = address(&node.borrow_and_update());
+                    if self.session().moved(now) {
+                        self.renew.notify_one();
                     }
                 }
             }
+        }
+    }
+
+    /// A response goes to Envoy.
+    pub(crate) fn sent(&self, tail: &Tail, sent: Sent<Pending>, came: Came) {
+        let note = Note::Sent {
+            type_url: brief(&tail.type_url),
+            version: brief(&tail.version),
+            resources: tail.resources,
         };
-        if upstream.is_some() {
-            self.shared.seen.change(|standing| standing.joined -= 1);
+        match came {
+            Came::Answered => self.session().sent(&tail.type_url, sent),
+            Came::Kept => self.session().replayed(&tail.type_url, Some(sent)),
         }
-        ended
-    }
-
-    /// Takes what came from Envoy; false at the end of its stream.
-    fn take(&mut self, request: Result<Option<Bytes>, Status>) -> Result<bool, Status> {
-        match request {
-            Ok(Some(message)) => {
-                let note = self
-                    .session
-                    .request(message)
-                    .map_err(|error| Status::resource_exhausted(error.to_string()))?;
-                self.note(note);
-                Ok(true)
-            }
-            Ok(None) => Ok(false),
-            // Envoy stops or restarts: its pipe breaks.
-            Err(error) => {
-                debug!(flow = "xds", error = %Chain(&error), "stream from envoy broken");
-                Ok(false)
-            }
-        }
-    }
-
-    fn joined(&self, opened: Upstream) -> Upstream {
-        self.shared.seen.change(|standing| standing.joined += 1);
-        opened
-    }
-
-    /// The response, if it is for Envoy.
-    fn pass(&mut self, message: Bytes) -> Option<Bytes> {
-        let (passes, note) = self.session.response(&message);
-        self.heard = true;
-        self.shared.outage.over();
+        self.shared.metrics.responses.increment();
         self.note(note);
-        passes.then_some(message)
+        self.look_at_age();
     }
 
-    fn lost(&self, lost: &Lost) -> Result<(), Status> {
-        let error = Chain(lost).to_string();
-        if self.heard {
-            // istiod ends each connection now and then; Envoy's next stream shows how it stands.
-            debug!(flow = "xds", error, "istiod lost");
-        } else {
-            let failure = self.shared.outage.failed(&error);
-            self.shared.seen.change(|standing| standing.failure = Some(failure));
-        }
-        Err(Status::from(lost))
+    /// A response went to Envoy in part.
+    pub(crate) fn broken(&self, type_url: &str, sent: Sent<Pending>) {
+        self.session().sent(type_url, sent);
+    }
+
+    /// A response is not for Envoy.
+    pub(crate) fn withheld(&self, type_url: &str) {
+        self.note(Note::Withheld { type_url: brief(type_url) });
+    }
+
+    /// Refuses a response in Envoy's place.
+    pub(crate) fn refuse(&self, type_url: &str, nonce: &str, reason: &str) {
+        self.session().refuse(type_url, nonce, reason);
+        self.turned.notify_one();
+        let (version, error) = (String::new(), brief(reason));
+        self.note(Note::Rejected { type_url: brief(type_url), version, error });
     }
 
     fn note(&self, note: Note) {
@@ -205,22 +249,68 @@ impl Relay {
         {
             warn!(flow = "xds", type_url, version, error, suppressed, "envoy refuses a push");
         }
-        self.shared.seen.note(note, SystemTime::now());
+        // What programs do would hide what Envoy does.
+        if !self.is_program() || matches!(note, Note::Withheld { .. }) {
+            self.shared.seen.note(note, SystemTime::now());
+        }
+    }
+
+    /// Tells when what Envoy has gets old, and when it is fresh again.
+    fn look_at_age(&self) {
+        if self.is_program() {
+            return;
+        }
+        let is = self.session().is_stale();
+        let mut age = self.age.lock();
+        let now = SystemTime::now();
+        age.stale = is.then(|| age.stale.take().unwrap_or(Stale { of: now, since: now }));
+        if age.stale == age.told {
+            return;
+        }
+        match (&age.told, &age.stale) {
+            (None, Some(_)) => {
+                warn!(flow = "xds", "configuration is stale: envoy runs on what it took last");
+            }
+            (Some(_), None) => info!(flow = "xds", "configuration is fresh again"),
+            _ => {}
+        }
+        let stale = age.stale.clone();
+        age.told.clone_from(&stale);
+        self.shared.seen.change(|standing| standing.stale = stale);
+    }
+
+    /// Envoy's stream is over: what it left in the books goes.
+    fn over(&self) {
+        let program = self.is_program();
+        let stale = self.age.lock().told.take().is_some();
+        self.shared.seen.change(|standing| {
+            if stale {
+                standing.stale = None;
+            }
+            if program {
+                standing.programs -= 1;
+            }
+        });
     }
 }
 
-/// The next response of a stream that is open; never, while it is not.
-async fn next(upstream: &mut Option<Upstream>) -> Result<Option<Bytes>, Lost> {
-    match upstream {
-        Some(upstream) => upstream.next().await,
-        None => std::future::pending().await,
+/// What of a node may change.
+fn address(node: &Node) -> Address {
+    let ips = node.metadata.get("INSTANCE_IPS").and_then(|ips| ips.as_str()).unwrap_or_default();
+    Address { id: node.id.clone(), ips: ips.to_owned() }
+}
+
+/// Done when there is another value; never, when there cannot be one.
+async fn changed<T>(watched: &mut watch::Receiver<T>) {
+    if watched.changed().await.is_err() {
+        std::future::pending().await
     }
 }
 
 /// Refusals are told once a minute for each type: one of listeners must not hide behind one of
 /// clusters.
 fn refusals(type_url: &str) -> &'static Throttle {
-    static TOLD: [Throttle; 5] = [const { Throttle::new(Duration::from_secs(60)) }; 5];
+    static TOLD: [Throttle; 5] = [const { Throttle::new(PERIOD) }; 5];
     let [clusters, listeners, routes, endpoints, others] = &TOLD;
     match type_url {
         type_url::CLUSTER => clusters,
@@ -230,3 +320,5 @@ fn refusals(type_url: &str) -> &'static Throttle {
         _ => others,
     }
 }
+
+const PERIOD: Duration = Duration::from_secs(60);

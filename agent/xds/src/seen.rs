@@ -1,6 +1,10 @@
 //! What the flows of this crate have seen, for status and metrics.
 
-use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::SystemTime,
+};
 
 use tokio::sync::watch;
 
@@ -10,25 +14,55 @@ use crate::session::Note;
 #[derive(Clone, Debug)]
 pub struct Seen(Arc<watch::Sender<Standing>>);
 
-/// How things stand between Envoy, the agent and istiod.
+/// How things stand between Envoy, the agent and whoever answers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
-    /// Envoy's streams that are open.
+    /// Streams that are open: Envoy's, and those of programs that speak xDS by themselves.
     pub streams: usize,
-    /// Those of them that istiod has answered on.
+    /// Those of them that are answered at present.
     pub joined: usize,
-    /// What went over them, by type URL.
+    /// Those of them that are programs'.
+    pub programs: usize,
+    /// Who answers, or did last.
+    pub source: Option<String>,
+    /// Attempts at a stream to istiod since the last good message.
+    pub attempts: u64,
+    /// Envoy runs on what it took some time ago, and nobody has confirmed it since.
+    pub stale: Option<Stale>,
+    /// What went to Envoy, by type URL.
     pub types: BTreeMap<String, Exchange>,
-    /// Messages that could not be read; they were passed on.
+    /// Messages that could not be read, and did not pass.
     pub unreadable: u64,
-    /// Messages of the agent's own types that were kept from the other side.
+    /// Messages of types that are not for the other side, and did not pass.
     pub withheld: u64,
-    /// The last time that a stream could not be joined to istiod, or lost it.
+    /// What Envoy cannot load, and was not given.
+    pub left_out: BTreeSet<LeftOut>,
+    /// The last time that there was no stream to istiod, or that it was lost.
     pub failure: Option<Failure>,
     /// The agent's own stream, and the name table that comes on it.
     pub names: Names,
     /// The roots of the mesh, which come on the same stream.
     pub trust: Trust,
+}
+
+/// Configuration that may not hold any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stale {
+    /// When the oldest part of it was taken by Envoy.
+    pub of: SystemTime,
+    /// Since when it is used without anybody who confirms it.
+    pub since: SystemTime,
+}
+
+/// Something that Envoy cannot load.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LeftOut {
+    /// Where it was: the kind of filter, or of other extension.
+    pub place: String,
+    /// What it is called there.
+    pub name: String,
+    /// Its type.
+    pub type_url: String,
 }
 
 /// What went over Envoy's streams of one type.
@@ -153,7 +187,7 @@ impl Standing {
                 }
             }
             Note::Withheld { .. } => self.withheld += 1,
-            Note::Unreadable => self.unreadable += 1,
+            Note::Nothing => {}
         }
     }
 

@@ -1,25 +1,68 @@
 //! The relay's server on its Unix socket.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use hawser_istiod::Istiod;
-use hawser_rt::uds;
-use tokio::{net::UnixListener, sync::mpsc, task::JoinSet};
+use hawser_lastgood::Shelf;
+use hawser_node::Node;
+use hawser_rt::{metrics::Registry, uds};
+use hawser_wasm::Modules;
+use tokio::{
+    net::UnixListener,
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 
 use crate::{
     Seen,
     downstream::{Downstream, MOST_STREAMS},
+    metrics::Metrics,
     outage::Outage,
-    relay::{Shared, join},
+    relay::{Shared, relay},
+    source::Source,
 };
 
-/// Who may connect.
-#[derive(Clone, Debug, Default)]
+/// How configuration is served.
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Who may connect besides root and the agent's own user.
     pub peers: uds::Peers,
+    /// How long Envoy waits for an answer before it is given what it took last.
+    pub stale_after: Duration,
+    /// For which Envoy it has to fit.
+    pub fit: Fit,
+    /// Who the workload is: what was kept for another is not given to this one.
+    pub spiffe: String,
+}
+
+/// For which Envoy configuration has to fit. What an Envoy can load it says itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fit {
+    /// What it cannot load is left out, unless it is Istio's build.
+    #[default]
+    Auto,
+    /// What it cannot load is left out.
+    Stock,
+    /// Everything passes as it comes.
+    Istio,
+}
+
+/// What the relay is made of.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    /// Where configuration comes from.
+    pub source: Arc<dyn Source>,
+    /// Where what Envoy took is kept.
+    pub shelf: Shelf,
+    /// What makes remote modules local; without, filters pass as they come.
+    pub modules: Option<Modules>,
+    /// How the workload is; none while nobody looks.
+    pub health: watch::Receiver<Option<Result<(), String>>>,
+    /// Who this machine is at present: its address may change.
+    pub node: watch::Receiver<Arc<Node>>,
+    /// Where it is counted.
+    pub metrics: Registry,
 }
 
 /// The server has ended without being told to.
@@ -30,14 +73,14 @@ pub enum Error {
     Serve { source: tonic::transport::Error },
 }
 
-/// Relays aggregated discovery between the socket and istiod until `stop`.
+/// Serves aggregated discovery on the socket until `stop`.
 ///
-/// The `:authority` of a client must be a host name: one that sends its socket's path there, as
-/// gRPC's C core does, is refused by HTTP/2. Envoy sends the name of its cluster.
+/// The `:authority` of a client must be a host name: one that sends its socket's path there is
+/// refused by HTTP/2. Envoy sends the name of its cluster, gRPC libraries `localhost`.
 pub async fn serve(
     listener: UnixListener,
     options: Options,
-    istiod: Istiod,
+    parts: Parts,
     seen: Seen,
     stop: CancellationToken,
 ) -> Result<(), Error> {
@@ -49,19 +92,20 @@ pub async fn serve(
         .http2_max_header_list_size(LARGEST_HEADERS)
         .add_service(Downstream::new(accepted))
         .serve_with_incoming_shutdown(
-            uds::Incoming::new(listener, options.peers),
+            uds::Incoming::new(listener, options.peers.clone()),
             stop.clone().cancelled_owned(),
         );
     let mut server = std::pin::pin!(server);
+    let metrics = Metrics::new(&parts.metrics, &options.peers, &seen);
     let outage = Arc::new(Outage::new("xds"));
-    let shared = Shared { istiod, seen, outage, stop };
+    let shared = Shared { options: Arc::new(options), parts, seen, outage, metrics, stop };
     let mut relays = JoinSet::new();
     loop {
         // Cancel-safe: a stream that was received is spawned in the same turn.
         tokio::select! {
             ended = &mut server => return ended.map_err(|source| Error::Serve { source }),
             Some(accepted) = streams.recv() => {
-                relays.spawn(join(accepted, shared.clone()));
+                relays.spawn(relay(accepted, shared.clone()));
             }
             Some(_) = relays.join_next() => {}
         }

@@ -1,46 +1,76 @@
-//! One stream from Envoy joined to one stream to istiod.
+//! One stream of Envoy's over many streams to whoever answers it.
 //!
-//! Holds no socket, no clock and no task: messages in, what to do with them out. [`crate::relay`]
-//! carries them over the network. What is true of every session:
+//! Holds no socket, no file, no clock and no task: messages in, what to do with them out.
+//! [`crate::relay`] carries them. Each stream to whoever answers is an *epoch*. What is true of
+//! every session:
 //!
-//! - A response of a type that the agent keeps never reaches Envoy, and a request for one never
-//!   comes from it.
-//! - All else passes, in order and byte for byte, even what cannot be read: the ends speak newer
-//!   dialects than this relay knows, and judge for themselves.
+//! - What Envoy wants survives the epochs: a new one begins with what Envoy asked for, in the order
+//!   in which it did, told what Envoy has.
+//! - An epoch hears only of responses of its own: what Envoy says of others changes what is wanted,
+//!   if it does, and is not passed on. It never hears a refusal of a type it was not asked for.
+//! - A type that the agent keeps for itself passes neither way, and what Envoy did not ask for does
+//!   not reach it.
+//! - All else of Envoy's passes in order and byte for byte, but for an address that has changed.
 //! - Requests wait without a bound on their number, and with one on their bytes.
-//! - Until istiod has said something, what it was given can be given again, within reason.
 
+mod asking;
+mod compose;
+mod names;
+mod node;
+mod queue;
 #[cfg(test)]
 mod tests;
+mod topic;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use hawser_proto::type_url;
+use hawser_wire::{Flavour, Malformed};
 
-use hawser_wire::{Flavour, Request, Response};
+use self::{
+    asking::Asking,
+    compose::Compose,
+    queue::{Queue, Waiting},
+    topic::{About, Origin, Topic},
+};
+pub(crate) use self::{
+    names::Changes,
+    node::{Address, Introduction},
+    topic::Sent,
+};
 
-/// What is known of a stream pair.
+/// What is known of Envoy's stream. `R` is what whoever keeps a response is told its fate by.
 #[derive(Debug)]
-pub(crate) struct Session {
+pub(crate) struct Session<R> {
     flavour: Flavour,
-    waiting: VecDeque<Bytes>,
-    waiting_bytes: usize,
-    /// What istiod was given; none once it has said something, or when it is too much to keep.
-    given: Option<VecDeque<Bytes>>,
-    given_bytes: usize,
-    /// Per type, the response that Envoy has not spoken of yet.
-    pending: BTreeMap<String, Pending>,
+    who: Option<Introduction>,
+    address: Address,
+    health: Option<Result<(), String>>,
+    topics: BTreeMap<String, Topic<R>>,
+    /// The types in the order in which Envoy first asked for them.
+    order: Vec<String>,
+    queue: Queue,
+    epoch: Epoch,
 }
 
-#[derive(Debug)]
-struct Pending {
-    nonce: String,
-    version: String,
+/// The present stream to whoever answers.
+#[derive(Debug, Default)]
+struct Epoch {
+    number: u64,
+    /// Between its begin and its end.
+    open: bool,
+    /// It was told who asks.
+    introduced: bool,
+    /// It was asked for listeners, and with that knows the workload well enough to be told of its
+    /// health.
+    registered: bool,
+    /// It has answered.
+    heard: bool,
 }
 
 /// What a message meant, for whoever keeps count.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Note {
     /// Envoy asks.
     Asked { type_url: String },
@@ -48,124 +78,378 @@ pub(crate) enum Note {
     Accepted { type_url: String, version: String },
     /// Envoy has refused a response.
     Rejected { type_url: String, version: String, error: String },
-    /// istiod has sent a response, and it passes.
+    /// A response passes to Envoy.
     Sent { type_url: String, version: String, resources: usize },
     /// A message of a type that is not for the other side; it does not pass.
     Withheld { type_url: String },
-    /// A message that is none; it passes, for the other side to refuse.
-    Unreadable,
+    /// Nothing that anybody would count.
+    Nothing,
 }
 
-/// Envoy asks faster than istiod takes it.
+/// What a request of Envoy's led to.
+#[derive(Debug)]
+pub(crate) struct Heard<R> {
+    pub(crate) note: Note,
+    /// Of a response that Envoy has taken.
+    pub(crate) accepted: Option<R>,
+    /// Of this type, Envoy wants less than before.
+    pub(crate) less: Option<String>,
+}
+
+/// What Envoy waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Wish {
+    pub(crate) type_url: String,
+    /// None: everything there is.
+    pub(crate) wanted: Option<Vec<String>>,
+    pub(crate) held: Vec<String>,
+}
+
+/// Why Envoy's stream cannot go on.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("istiod takes no requests: {bytes} bytes are waiting, at most {MOST_WAITING} may")]
-pub(crate) struct Overflow {
-    bytes: usize,
+pub(crate) enum Refusal {
+    #[error("nobody takes the requests: {bytes} bytes of them wait, at most {MOST_WAITING} may")]
+    Overflow { bytes: usize },
+    #[error("not a discovery request, or one without a type")]
+    Unreadable,
+    #[error("more than {MOST_TYPES} types are asked for on one stream")]
+    TooManyTypes,
 }
 
-impl Session {
-    pub(crate) fn new(flavour: Flavour) -> Self {
+impl From<Malformed> for Refusal {
+    fn from(Malformed: Malformed) -> Self {
+        Self::Unreadable
+    }
+}
+
+impl<R> Session<R> {
+    pub(crate) fn new(flavour: Flavour, address: Address) -> Self {
         Self {
             flavour,
-            waiting: VecDeque::new(),
-            waiting_bytes: 0,
-            given: Some(VecDeque::new()),
-            given_bytes: 0,
-            pending: BTreeMap::new(),
+            who: None,
+            address,
+            health: None,
+            topics: BTreeMap::new(),
+            order: Vec::new(),
+            queue: Queue::default(),
+            epoch: Epoch::default(),
         }
     }
 
-    /// Takes a request of Envoy's; if it is for istiod, it waits for [`Self::next_request`].
-    pub(crate) fn request(&mut self, message: Bytes) -> Result<Note, Overflow> {
-        let note = match Request::scan(self.flavour, &message) {
-            Ok(seen) if is_kept(seen.type_url) => {
-                return Ok(Note::Withheld { type_url: brief(seen.type_url) });
-            }
-            Ok(seen) => self.spoken_of(&seen),
-            Err(_) => Note::Unreadable,
+    /// Who has opened the stream, once that is known.
+    pub(crate) fn who(&self) -> Option<&Introduction> {
+        self.who.as_ref()
+    }
+
+    /// Takes a request of Envoy's. What of it is for whoever answers waits for
+    /// [`Self::next_request`].
+    pub(crate) fn request(&mut self, message: &Bytes) -> Result<Heard<R>, Refusal> {
+        let asking = Asking::of(self.flavour, message)?;
+        if let (None, Some(node)) = (&self.who, asking.node) {
+            self.who = Some(Introduction::new(node)?);
+        }
+        if is_kept(asking.type_url) {
+            let note = Note::Withheld { type_url: brief(asking.type_url) };
+            return Ok(Heard { note, accepted: None, less: None });
+        }
+        let first = !self.topics.contains_key(asking.type_url);
+        if first && self.topics.len() >= MOST_TYPES {
+            return Err(Refusal::TooManyTypes);
+        }
+        let topic = self.topics.entry(asking.type_url.to_owned()).or_insert_with(Topic::new);
+        if first {
+            self.order.push(asking.type_url.to_owned());
+            asking.version.clone_into(&mut topic.version);
+        }
+        let says_all = first && asking.nonce.is_empty() && asking.rejection.is_none();
+        topic.first = says_all.then(|| message.clone());
+        let about = topic.about(&asking);
+        let wants = topic.wants(self.flavour, &asking, first);
+        let about_now = match &about {
+            About::Nothing => true,
+            About::New(origin, sent) => self.epoch.is(*origin) && !sent.broken,
+            About::Old(origin) => origin.is_some_and(|origin| self.epoch.is(origin)),
         };
-        let bytes = self.waiting_bytes + message.len() + OVERHEAD;
+        let (note, accepted) = topic.settle(&asking, about);
+        self.forward(message, &asking, about_now, wants.changed);
+        let bytes = self.queue.bytes() + self.topics.values().map(Topic::size).sum::<usize>();
         if bytes > MOST_WAITING {
-            return Err(Overflow { bytes });
+            return Err(Refusal::Overflow { bytes });
         }
-        self.waiting_bytes = bytes;
-        self.waiting.push_back(message);
-        Ok(note)
+        Ok(Heard { note, accepted, less: wants.less.then(|| asking.type_url.to_owned()) })
     }
 
-    /// Whether a request waits for istiod.
+    /// Puts what a request is for whoever answers into the queue.
+    fn forward(&mut self, message: &Bytes, asking: &Asking<'_>, about_now: bool, changed: bool) {
+        let Some(topic) = self.topics.get_mut(asking.type_url).filter(|_| self.epoch.open) else {
+            return;
+        };
+        let asked = topic.asked_in == self.epoch.number;
+        if about_now && (asked || asking.rejection.is_none()) {
+            topic.asked_in = self.epoch.number;
+            let receipt = self.flavour == Flavour::Delta && asking.is_receipt();
+            let refusal = asking.rejection.is_some();
+            let sotw = self.flavour == Flavour::Sotw;
+            self.queue.push(Waiting {
+                type_url: asking.type_url.to_owned(),
+                message: message.clone(),
+                replaceable: (sotw || receipt) && !refusal,
+                replaces: sotw || (receipt && !refusal),
+            });
+        } else if !asked {
+            self.ask(asking.type_url);
+        } else if changed {
+            self.tell_change(asking);
+        }
+    }
+
+    /// Passes on what has changed of what is wanted, and nothing else.
+    fn tell_change(&mut self, asking: &Asking<'_>) {
+        let sotw = self.flavour == Flavour::Sotw;
+        let version = self.topics.get(asking.type_url).map_or("", |topic| &topic.version);
+        let change = Compose {
+            type_url: asking.type_url,
+            version: if sotw { version } else { "" },
+            names: asking.names.clone(),
+            dropped: asking.dropped.clone(),
+            ..Compose::default()
+        };
+        let message = change.message(self.flavour);
+        self.push(asking.type_url, message);
+    }
+
+    /// Asks for a type as on a new stream.
+    fn ask(&mut self, type_url: &str) {
+        let Some(topic) = self.topics.get_mut(type_url) else { return };
+        topic.asked_in = self.epoch.number;
+        let messages: Vec<_> = match &topic.first {
+            Some(first) => vec![first.clone()],
+            None => {
+                let requests = topic.firsts(self.flavour, type_url);
+                requests.iter().map(|request| request.message(self.flavour)).collect()
+            }
+        };
+        for message in messages {
+            self.push(type_url, message);
+        }
+    }
+
+    fn push(&mut self, type_url: &str, message: Bytes) {
+        let sotw = self.flavour == Flavour::Sotw && type_url != type_url::HEALTH;
+        let type_url = type_url.to_owned();
+        self.queue.push(Waiting { type_url, message, replaceable: sotw, replaces: sotw });
+    }
+
+    /// A stream to whoever answers is being opened: what Envoy wants is asked for on it.
+    pub(crate) fn begin(&mut self) {
+        self.end();
+        self.epoch = Epoch { number: self.epoch.number + 1, open: true, ..Epoch::default() };
+        for type_url in self.order.clone() {
+            self.ask(&type_url);
+        }
+    }
+
+    /// It has ended, or was not opened.
+    pub(crate) fn end(&mut self) {
+        self.queue.clear();
+        self.epoch.open = false;
+        if std::mem::take(&mut self.epoch.heard) {
+            self.topics.values_mut().for_each(Topic::abandoned);
+        }
+    }
+
+    /// Whether a request waits.
     pub(crate) fn has_request(&self) -> bool {
-        !self.waiting.is_empty()
+        !self.queue.is_empty()
     }
 
     /// The oldest request that waits.
     pub(crate) fn next_request(&mut self) -> Option<Bytes> {
-        let message = self.waiting.pop_front()?;
-        let bytes = message.len() + OVERHEAD;
-        self.waiting_bytes -= bytes;
-        self.given_bytes += bytes;
-        if self.given_bytes > MOST_GIVEN {
-            self.given = None;
+        let Waiting { type_url, message, .. } = self.queue.pop()?;
+        if type_url == type_url::LISTENER && !std::mem::replace(&mut self.epoch.registered, true) {
+            self.tell_health();
         }
-        if let Some(given) = &mut self.given {
-            given.push_back(message.clone());
+        if std::mem::replace(&mut self.epoch.introduced, true) {
+            return Some(message);
         }
-        Some(message)
+        // A node that cannot be read was refused when it came.
+        let who = self.who.as_ref();
+        let introduced = who.and_then(|who| who.put(self.flavour, &message, &self.address).ok());
+        Some(introduced.unwrap_or(message))
     }
 
-    /// Begins anew, with an istiod that has said nothing yet: all requests wait again. False if
-    /// that cannot be.
-    pub(crate) fn begin_again(&mut self) -> bool {
-        let Some(given) = &mut self.given else { return false };
-        given.append(&mut self.waiting);
-        std::mem::swap(given, &mut self.waiting);
-        self.waiting_bytes += std::mem::take(&mut self.given_bytes);
-        true
+    /// The workload's health, if anybody looks at it.
+    pub(crate) fn health(&mut self, health: Option<Result<(), String>>) {
+        if self.health == health {
+            return;
+        }
+        self.health = health;
+        if self.epoch.open && self.epoch.registered {
+            self.tell_health();
+        }
     }
 
-    /// Looks at a response of istiod's and says whether it passes to Envoy.
-    pub(crate) fn response(&mut self, message: &[u8]) -> (bool, Note) {
-        self.given = None;
-        let Ok(seen) = Response::scan(self.flavour, message) else {
-            return (true, Note::Unreadable);
-        };
-        let type_url = brief(seen.type_url);
-        if is_kept(seen.type_url) {
-            return (false, Note::Withheld { type_url });
-        }
-        let version = brief(seen.version);
-        let pending = Pending { nonce: seen.nonce.to_owned(), version: version.clone() };
-        if self.pending.contains_key(&type_url) || self.pending.len() < MOST_TYPES {
-            self.pending.insert(type_url.clone(), pending);
-        }
-        (true, Note::Sent { type_url, version, resources: seen.resources })
+    fn tell_health(&mut self) {
+        let program = self.who.as_ref().is_some_and(Introduction::is_program);
+        let Some(health) = self.health.as_ref().filter(|_| !program) else { return };
+        let error = health.as_ref().err().map(String::as_str);
+        let report = Compose { type_url: type_url::HEALTH, error, ..Compose::default() };
+        // An older one that still waits must not come behind.
+        self.queue.remove(type_url::HEALTH);
+        self.queue.push_front(Waiting {
+            type_url: type_url::HEALTH.to_owned(),
+            message: report.message(self.flavour),
+            replaceable: false,
+            replaces: false,
+        });
     }
 
-    /// What a request says of the last response of its type.
-    fn spoken_of(&mut self, request: &Request<'_>) -> Note {
-        let type_url = brief(request.type_url);
-        let about_last =
-            self.pending.get(&type_url).is_some_and(|pending| pending.nonce == request.nonce);
-        let pending = if about_last { self.pending.remove(&type_url) } else { None };
-        let version = |pending: Option<Pending>| pending.map_or_else(String::new, |it| it.version);
-        match (request.rejection, pending) {
-            (Some(error), pending) => {
-                let (version, error) = (version(pending), brief(error));
-                Note::Rejected { type_url, version, error }
+    /// The machine has moved; whether that matters to this stream. Then a new epoch is to begin.
+    pub(crate) fn moved(&mut self, address: Address) -> bool {
+        let differs = self.address != address;
+        self.address = address;
+        differs && self.epoch.introduced
+    }
+
+    /// Whether a response of that type is for Envoy.
+    pub(crate) fn passes(&self, type_url: &str) -> bool {
+        !is_kept(type_url) && self.topics.contains_key(type_url)
+    }
+
+    /// Whether a resource in that version is no news to Envoy.
+    pub(crate) fn knows(&self, type_url: &str, name: &str, version: &str) -> bool {
+        self.topics.get(type_url).is_some_and(|topic| topic.knows(name, version))
+    }
+
+    /// Whoever answers has said something that makes sense; whether it is the first time.
+    pub(crate) fn heard(&mut self) -> bool {
+        !std::mem::replace(&mut self.epoch.heard, true)
+    }
+
+    /// A response of the present epoch is going to Envoy.
+    pub(crate) fn sent(&mut self, type_url: &str, sent: Sent<R>) {
+        let origin = Origin::Epoch(self.epoch.number);
+        if let Some(topic) = self.topics.get_mut(type_url) {
+            if !sent.broken {
+                topic.answered(&sent.changes);
+                topic.stale = false;
             }
-            (None, Some(pending)) => Note::Accepted { type_url, version: pending.version },
-            (None, None) => Note::Asked { type_url },
+            topic.sent(origin, sent);
         }
+    }
+
+    /// A response that could not be made fit for Envoy is refused in its place.
+    pub(crate) fn refuse(&mut self, type_url: &str, nonce: &str, reason: &str) {
+        let Some(topic) = self.topics.get(type_url) else { return };
+        if topic.asked_in != self.epoch.number || !self.epoch.open {
+            return;
+        }
+        let sotw = self.flavour == Flavour::Sotw;
+        let names = topic.wanted(self.flavour).filter(|_| sotw).unwrap_or_default();
+        let refusal = Compose {
+            type_url,
+            version: if sotw { &topic.version } else { "" },
+            nonce,
+            names: names.iter().map(String::as_str).collect(),
+            error: Some(reason),
+            ..Compose::default()
+        };
+        let message = refusal.message(self.flavour);
+        let type_url = type_url.to_owned();
+        self.queue.push(Waiting { type_url, message, replaceable: false, replaces: sotw });
+    }
+
+    /// Whether something was asked in the present epoch.
+    pub(crate) fn has_asked(&self) -> bool {
+        self.epoch.introduced
+    }
+
+    /// Whether Envoy waits for anything that nobody has answered.
+    pub(crate) fn waits(&self) -> bool {
+        !self.epoch.heard && self.topics.values().any(|topic| topic.waits)
+    }
+
+    /// What Envoy waits for, while nobody answers: one type at a time, in its own order.
+    pub(crate) fn wish(&self) -> Option<Wish> {
+        if self.epoch.heard {
+            return None;
+        }
+        let mut topics = self.order.iter().filter_map(|it| Some((it, self.topics.get(it)?)));
+        let (type_url, topic) = topics.find(|(_, topic)| topic.waits)?;
+        let (wanted, held) = (topic.awaited(self.flavour), topic.held());
+        Some(Wish { type_url: type_url.clone(), wanted, held })
+    }
+
+    /// What was kept is going to Envoy, or (none) there is nothing.
+    pub(crate) fn replayed(&mut self, type_url: &str, sent: Option<Sent<R>>) {
+        let Some(topic) = self.topics.get_mut(type_url) else { return };
+        topic.settled();
+        topic.stale |= sent.as_ref().is_none_or(|sent| !sent.broken) && topic.has_something(&sent);
+        if let Some(sent) = sent {
+            topic.sent(Origin::Kept, sent);
+        }
+    }
+
+    /// Whether some of what Envoy has is what was kept, and may not hold any more.
+    pub(crate) fn is_stale(&self) -> bool {
+        self.topics.values().any(|topic| topic.stale)
+    }
+
+    /// Whoever answers has had time to say what has changed: what it did not speak of still holds.
+    pub(crate) fn confirmed(&mut self) {
+        for topic in self.topics.values_mut() {
+            topic.stale &= topic.asked_in != self.epoch.number;
+        }
+    }
+
+    /// All that Envoy wants of a type by its name; none if it wants everything.
+    pub(crate) fn wanted(&self, type_url: &str) -> Option<Vec<String>> {
+        self.topics.get(type_url)?.wanted(self.flavour)
     }
 }
 
-/// Types that are the agent's own business with istiod.
-fn is_kept(type_url: &str) -> bool {
+impl Epoch {
+    /// Whether a response came from this one.
+    fn is(&self, origin: Origin) -> bool {
+        self.open && origin == Origin::Epoch(self.number)
+    }
+}
+
+impl<R> Topic<R> {
+    /// Takes note of Envoy's verdict.
+    fn settle(&mut self, asking: &Asking<'_>, about: About<R>) -> (Note, Option<R>) {
+        let type_url = brief(asking.type_url);
+        match (about, asking.rejection) {
+            (About::New(_, sent), Some(_)) if sent.broken => (Note::Nothing, None),
+            (About::New(_, sent), Some(error)) => {
+                let (version, error) = (brief(&sent.version), brief(error));
+                (Note::Rejected { type_url, version, error }, None)
+            }
+            (About::New(_, sent), None) => {
+                self.accepted(&sent.version, &sent.changes);
+                (Note::Accepted { type_url, version: brief(&sent.version) }, sent.receipt)
+            }
+            (_, Some(error)) => {
+                let (version, error) = (String::new(), brief(error));
+                (Note::Rejected { type_url, version, error }, None)
+            }
+            (_, None) => (Note::Asked { type_url }, None),
+        }
+    }
+
+    /// Whether Envoy has, or is being given, anything of this type.
+    fn has_something(&self, given: &Option<Sent<R>>) -> bool {
+        given.is_some() || !self.version.is_empty() || !self.held().is_empty()
+    }
+}
+
+/// Types that are the agent's own business.
+pub(crate) fn is_kept(type_url: &str) -> bool {
     [type_url::NAME_TABLE, type_url::PROXY_CONFIG, type_url::HEALTH].contains(&type_url)
 }
 
 /// A text from outside in a length that can be kept and shown.
-fn brief(text: &str) -> String {
+pub(crate) fn brief(text: &str) -> String {
     text.chars().take(LONGEST_NOTE).collect()
 }
 
@@ -174,7 +458,3 @@ const LONGEST_NOTE: usize = 512;
 const MOST_TYPES: usize = 64;
 /// A reconnecting delta client of a large mesh sends a few MiB.
 const MOST_WAITING: usize = 64 << 20;
-/// What is kept for another attempt: the first requests of a stream.
-const MOST_GIVEN: usize = 16 << 20;
-/// What a waiting message costs besides its bytes.
-const OVERHEAD: usize = 64;

@@ -5,13 +5,12 @@
 //! it fails on demand.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Result;
-use hawser_proto::envoy::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
 use hawser_proto::istio::ca::istio_certificate_service_server::IstioCertificateServiceServer;
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -20,33 +19,39 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 
-use self::discovery::Discovery;
+use self::plane::Plane;
 use self::port::{Kind, Orders, Port};
 use self::sign::Signer;
 use crate::ca::{Certified, DEFAULT_TTL, TestCa, Window};
+use crate::free;
 use crate::token::TokenSigner;
 use crate::wait::until;
 
 pub use self::caller::{Caller, Client, Shown};
-pub use self::faults::{Age, Faults, Refuse, Serving, Wrong};
+pub use self::faults::{Age, Cut, Drip, Faults, Garbage, Refuse, Serving, Silence, Wrong};
 pub use self::journal::{
-    Answered, Asked, Connection, ConnectionState, Csr, Flavour, Health, Seen, Stream, Verdict,
+    Answered, Asked, Connection, ConnectionState, Csr, Flavour, Health, NAMED, Seen, Stream,
+    Verdict,
 };
 pub use self::port::Reach;
 pub use self::registry::{Registry, WorkloadEntry};
 pub use self::request::{Key, Request};
-pub use self::world::{Resource, State, World};
+pub use self::world::{Ballast, Resource, State, World};
 
 pub(crate) mod caller;
 mod discovery;
 mod faults;
 mod journal;
+mod message;
 mod node;
+mod plane;
 mod port;
 mod registry;
 mod request;
+mod session;
 mod sign;
 mod subscription;
+mod wire;
 mod world;
 
 /// The name by which istiod is dialled and verified.
@@ -66,12 +71,11 @@ pub struct FakeIstiod {
 struct Shared {
     ca: TestCa,
     tokens: TokenSigner,
-    world: World,
+    plane: Arc<Plane>,
     seen: watch::Sender<Seen>,
     orders: watch::Sender<Orders>,
     faults: Mutex<Faults>,
-    grace: Mutex<Duration>,
-    ids: AtomicU64,
+    honours_versions: AtomicBool,
     connections: AtomicU64,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -83,22 +87,63 @@ impl FakeIstiod {
     /// # Errors
     /// When a port cannot be opened.
     pub async fn start(ca: &TestCa, tokens: &TokenSigner) -> Result<Self> {
+        Self::open(ca, tokens, Plane::new(), free_ports()?).await
+    }
+
+    /// The same on the ports that istiod really has, 15012 and 15010, of an address of its own in
+    /// 127.0.0.0/8.
+    ///
+    /// # Errors
+    /// When a port cannot be opened.
+    pub async fn start_on(ca: &TestCa, tokens: &TokenSigner, ip: Ipv4Addr) -> Result<Self> {
+        Self::open(ca, tokens, Plane::new(), real_ports(ip)).await
+    }
+
+    /// Starts one more istiod of the same mesh: CA, world, groups and registered machines are the
+    /// same, and what either of them changes the other one pushes. Ports, faults and all that is
+    /// seen, but for the registry, are its own.
+    ///
+    /// # Errors
+    /// When a port cannot be opened.
+    pub async fn start_beside(&self) -> Result<Self> {
+        let shared = &self.shared;
+        Self::open(&shared.ca, &shared.tokens, Arc::clone(&shared.plane), free_ports()?).await
+    }
+
+    /// The same on the ports that istiod really has, as [`Self::start_on`].
+    ///
+    /// # Errors
+    /// When a port cannot be opened.
+    pub async fn start_beside_on(&self, ip: Ipv4Addr) -> Result<Self> {
+        let shared = &self.shared;
+        let ports = real_ports(ip);
+        Self::open(&shared.ca, &shared.tokens, Arc::clone(&shared.plane), ports).await
+    }
+
+    async fn open(
+        ca: &TestCa,
+        tokens: &TokenSigner,
+        plane: Arc<Plane>,
+        [secure, plaintext]: [SocketAddr; 2],
+    ) -> Result<Self> {
+        let seen = watch::Sender::default();
+        plane.show(&seen);
         let shared = Arc::new(Shared {
             ca: ca.clone(),
             tokens: tokens.clone(),
-            world: World::default(),
-            seen: watch::Sender::default(),
+            plane,
+            seen,
             orders: watch::Sender::default(),
             faults: Mutex::default(),
-            grace: Mutex::new(Duration::from_secs(10)),
-            ids: AtomicU64::new(0),
+            honours_versions: AtomicBool::new(false),
             connections: AtomicU64::new(0),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
         });
-        let secure = Port::open(Kind::Tls, &shared, shared.routes(Kind::Tls)).await?;
+        let routes = shared.routes(Kind::Tls);
+        let secure = Port::open(Kind::Tls, secure, &shared, routes).await?;
         let routes = shared.routes(Kind::Plaintext);
-        let plaintext = Port::open(Kind::Plaintext, &shared, routes).await?;
+        let plaintext = Port::open(Kind::Plaintext, plaintext, &shared, routes).await?;
         Ok(Self { shared, secure, plaintext })
     }
 
@@ -135,7 +180,7 @@ impl FakeIstiod {
     /// What it pushes.
     #[must_use]
     pub fn world(&self) -> &World {
-        &self.shared.world
+        &self.shared.plane.world
     }
 
     /// What it has seen so far.
@@ -155,14 +200,24 @@ impl FakeIstiod {
     /// Lets machines of a namespace register with a group; `account` "" lets any account.
     pub fn workload_group(&self, namespace: &str, name: &str, account: &str) {
         let key = format!("{namespace}/{name}");
-        self.shared.seen.send_modify(|seen| {
-            seen.registry.groups.insert(key, account.to_owned());
-        });
+        self.shared.plane.registry(|registry| registry.groups.insert(key, account.to_owned()));
+    }
+
+    /// Makes a group's machines the endpoints of a cluster: each as long as it is registered, and,
+    /// if its health is asked for, only while it says that it is well.
+    pub fn serve_group(&self, namespace: &str, name: &str, cluster: &str, port: u16) {
+        self.shared.plane.serve(cluster, &format!("{namespace}/{name}"), port);
+    }
+
+    /// Whether it gives resources versions, and sends a client that reconnects in delta only what
+    /// differs from what it has. The real one does neither, and neither does this one at first.
+    pub fn honours_versions(&self, honours: bool) {
+        self.shared.honours_versions.store(honours, Ordering::Relaxed);
     }
 
     /// How long an entry outlives its machine's last stream; 10 s if nothing is said.
     pub fn grace(&self, grace: Duration) {
-        *self.shared.grace.lock() = grace;
+        *self.shared.plane.grace.lock() = grace;
     }
 
     /// Changes what goes wrong.
@@ -183,12 +238,30 @@ impl FakeIstiod {
         }
         let shared = &self.shared;
         self.secure.reopen(shared, shared.routes(Kind::Tls)).await?;
-        self.plaintext.reopen(shared, shared.routes(Kind::Plaintext)).await
+        self.plaintext.reopen(shared, shared.routes(Kind::Plaintext)).await?;
+        self.secure.is(reach).await;
+        self.plaintext.is(reach).await;
+        Ok(())
+    }
+
+    /// Stops and starts it: its connections are cut without GOAWAY, trailers or reset, as those of
+    /// a process that has ended, and its ports are the same afterwards.
+    ///
+    /// # Errors
+    /// When somebody has taken its port in between.
+    pub async fn restart(&self) -> Result<()> {
+        self.reach(Reach::Down).await?;
+        self.reach(Reach::Up).await
+    }
+
+    /// Cuts every connection as [`Self::restart`] does; its ports are never closed.
+    pub fn crash(&self) {
+        self.shared.cut();
     }
 
     /// Resets every connection; new ones are welcome.
     pub fn reset(&self) {
-        self.shared.reset();
+        self.shared.orders.send_modify(|orders| orders.resets += 1);
     }
 
     /// Sends GOAWAY on every connection and ends those that are still there after `grace`.
@@ -213,15 +286,11 @@ impl fmt::Debug for FakeIstiod {
 }
 
 impl Shared {
-    /// The CA is not served in plaintext.
+    /// What is served beside discovery; the CA is not served in plaintext.
     fn routes(self: &Arc<Self>, kind: Kind) -> Routes {
-        let discovery = AggregatedDiscoveryServiceServer::new(Discovery(Arc::clone(self)));
-        let routes = Routes::new(discovery);
         match kind {
-            Kind::Plaintext => routes,
-            Kind::Tls => {
-                routes.add_service(IstioCertificateServiceServer::new(Signer(Arc::clone(self))))
-            }
+            Kind::Plaintext => Routes::default(),
+            Kind::Tls => Routes::new(IstioCertificateServiceServer::new(Signer(Arc::clone(self)))),
         }
     }
 
@@ -252,33 +321,44 @@ impl Shared {
         }
     }
 
-    fn next_stream(&self) -> u64 {
-        self.ids.fetch_add(1, Ordering::Relaxed)
+    fn honours_versions(&self) -> bool {
+        self.honours_versions.load(Ordering::Relaxed)
+    }
+
+    /// The cut that is to be made in a response of this type; it is made once.
+    fn take_cut(&self, type_url: &str) -> Option<Cut> {
+        let about = |cut: &mut Cut| cut.type_url.is_empty() || cut.type_url == type_url;
+        self.faults.lock().cut.take_if(about)
     }
 
     fn next_connection(&self) -> u64 {
         self.connections.fetch_add(1, Ordering::Relaxed)
     }
 
-    fn reset(&self) {
-        self.orders.send_modify(|orders| orders.resets += 1);
-    }
-
-    fn crash(&self) {
-        self.seen.send_modify(|seen| seen.crashes += 1);
-        self.reset();
+    fn cut(&self) {
+        self.orders.send_modify(|orders| orders.cuts += 1);
     }
 
     /// Takes the entry away if its machine is still away when the grace is over.
     fn clean_up(self: &Arc<Self>, entry: String, since: Instant) {
-        let (shared, grace) = (Arc::clone(self), *self.grace.lock());
+        let (shared, grace) = (Arc::clone(self), *self.plane.grace.lock());
         self.tasks.spawn(async move {
             tokio::select! {
                 () = tokio::time::sleep(grace) => {
-                    shared.seen.send_modify(|seen| seen.registry.clean_up(&entry, since));
+                    shared.plane.clean_up(&entry, since);
                 }
                 () = shared.stop.cancelled() => {}
             }
         });
     }
+}
+
+fn free_ports() -> Result<[SocketAddr; 2]> {
+    let localhost = Ipv4Addr::LOCALHOST.into();
+    let port = || Ok::<_, anyhow::Error>(SocketAddr::new(localhost, free::port(localhost)?));
+    Ok([port()?, port()?])
+}
+
+fn real_ports(ip: Ipv4Addr) -> [SocketAddr; 2] {
+    [15012, 15010].map(|port| SocketAddr::from((ip, port)))
 }

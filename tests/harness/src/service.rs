@@ -263,7 +263,7 @@ impl Secrets {
     }
 }
 
-fn ads() -> ConfigSource {
+pub(crate) fn ads() -> ConfigSource {
     let all = AggregatedConfigSource::default();
     source(config_source::ConfigSourceSpecifier::Ads(all))
 }
@@ -309,7 +309,7 @@ fn same_protocol() -> HttpProtocolOptions {
     }
 }
 
-fn socket(addr: SocketAddr) -> Address {
+pub(crate) fn socket(addr: SocketAddr) -> Address {
     Address {
         address: Some(address::Address::SocketAddress(SocketAddress {
             address: addr.ip().to_string(),
@@ -319,10 +319,10 @@ fn socket(addr: SocketAddr) -> Address {
     }
 }
 
-fn seconds(seconds: i64) -> Duration {
+pub(crate) fn seconds(seconds: i64) -> Duration {
     Duration { seconds, nanos: 0 }
 }
 
-fn pack<M: Message + Name>(message: &M) -> Any {
+pub(crate) fn pack<M: Message + Name>(message: &M) -> Any {
     Any { type_url: M::type_url(), value: message.encode_to_vec() }
 }

@@ -191,7 +191,7 @@ impl Rig {
         let credentials = Credentials::new(shown, identity.clone(), self.clock.clone());
         let host = ("istiod.istio-system.svc".to_owned(), self.istiod.addr().ip());
         let way = Way {
-            endpoint: self.istiod.discovery_address().parse().unwrap(),
+            endpoints: vec![self.istiod.discovery_address().parse().unwrap()],
             roots: Roots::File(self.path("root-cert.pem")),
             learned: true,
             hosts: [host].into_iter().collect::<Hosts>(),

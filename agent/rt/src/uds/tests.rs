@@ -38,6 +38,18 @@ async fn the_socket_has_the_mode_it_was_given_whatever_the_umask() {
 }
 
 #[tokio::test]
+async fn the_socket_has_the_group_it_was_given() {
+    let own = nix::unistd::getegid().as_raw();
+    let group = if nix::unistd::geteuid().is_root() { 4711 } else { own };
+    let (_directory, path) = place();
+
+    let _listener = bind(&path, Access { mode: 0o660, group: Some(group) }).unwrap();
+
+    let found = fs::metadata(&path).unwrap();
+    assert_eq!((found.gid(), found.permissions().mode() & 0o777), (group, 0o660));
+}
+
+#[tokio::test]
 async fn a_stale_socket_is_replaced() {
     let (_directory, path) = place();
     drop(StdListener::bind(&path).unwrap());

@@ -21,7 +21,7 @@ use hawser_proto::{
     type_url,
 };
 
-use hawser_wire::{Flavour, Response};
+use hawser_wire::{Flavour, Response, Tail};
 
 /// What one stream has agreed on.
 #[derive(Debug)]
@@ -86,6 +86,10 @@ enum Reading {
     Unfit(String),
 }
 
+impl Heard {
+    const NOTHING: Self = Self { news: None, reply: None };
+}
+
 impl Conversation {
     /// Begins anew, with the first requests of the stream.
     pub(super) fn begin(node: Node, with_trust: bool) -> (Self, Vec<DiscoveryRequest>) {
@@ -101,14 +105,9 @@ impl Conversation {
     }
 
     pub(super) fn hear(&mut self, message: &[u8]) -> Heard {
-        let nothing = Heard { news: None, reply: None };
-        let Ok(seen) = Response::scan(Flavour::Sotw, message) else { return nothing };
+        let Ok(seen) = Response::scan(Flavour::Sotw, message) else { return Heard::NOTHING };
         let (nonce, version) = (seen.nonce.to_owned(), seen.version.to_owned());
-        let (topic, talk) = match (seen.type_url, &mut self.trust) {
-            (type_url::NAME_TABLE, _) => (Topic::Names, &mut self.names),
-            (type_url::PROXY_CONFIG, Some(trust)) => (Topic::Trust, trust),
-            _ => return nothing,
-        };
+        let Some((topic, talk)) = self.talk(seen.type_url) else { return Heard::NOTHING };
         let reading = match topic {
             Topic::Names => names::read(message, &version),
             Topic::Trust => trust::read(message, &version),
@@ -117,13 +116,29 @@ impl Conversation {
             Reading::News(news) => (news, Some(talk.take(nonce, version))),
             Reading::Empty => (News::Nothing, Some(talk.take(nonce, version))),
             Reading::PassedOver => (News::Nothing, None),
-            Reading::Unfit(error) => {
-                let reply = talk.refuse(nonce, error.clone());
-                let version = version.chars().take(LONGEST_NOTE).collect();
-                (News::Refused { topic, version, error }, Some(reply))
-            }
+            Reading::Unfit(error) => return talk.heard_unfit(topic, nonce, &version, error),
         };
         Heard { news: Some(news), reply }
+    }
+
+    /// A response of so many bytes was too large to be held.
+    pub(super) fn hear_of(&mut self, length: usize, tail: Tail) -> Heard {
+        let Tail { type_url, version, nonce, .. } = tail;
+        let Some((topic, talk)) = self.talk(&type_url) else { return Heard::NOTHING };
+        let error = match topic {
+            Topic::Names => names::too_large(length),
+            Topic::Trust => trust::too_large(length),
+        };
+        talk.heard_unfit(topic, nonce, &version, error)
+    }
+
+    /// What a response of this type is about, if it was asked for.
+    fn talk(&mut self, type_url: &str) -> Option<(Topic, &mut Talk)> {
+        match (type_url, &mut self.trust) {
+            (type_url::NAME_TABLE, _) => Some((Topic::Names, &mut self.names)),
+            (type_url::PROXY_CONFIG, Some(trust)) => Some((Topic::Trust, trust)),
+            _ => None,
+        }
     }
 }
 
@@ -146,6 +161,12 @@ impl Talk {
         DiscoveryRequest { response_nonce: nonce, ..self.request() }
     }
 
+    fn heard_unfit(&self, topic: Topic, nonce: String, version: &str, error: String) -> Heard {
+        let reply = Some(self.refuse(nonce, error.clone()));
+        let version = version.chars().take(LONGEST_NOTE).collect();
+        Heard { news: Some(News::Refused { topic, version, error }), reply }
+    }
+
     /// Refuses the response with that nonce.
     fn refuse(&self, nonce: String, message: String) -> DiscoveryRequest {
         let status = rpc::Status { code: INTERNAL, message, details: Vec::new() };
@@ -153,6 +174,8 @@ impl Talk {
     }
 }
 
+/// No response is held that is larger.
+pub(super) const LARGEST: usize = names::LARGEST;
 const LONGEST_NOTE: usize = 512;
 /// `google.rpc.Code.INTERNAL`, with which Envoy and istiod's own agent refuse.
 const INTERNAL: i32 = 13;

@@ -1,20 +1,18 @@
 //! Both ends of the relay: Envoy's, and istiod's.
 
-use std::{
-    fs::File, io::Write, net::SocketAddr, path::PathBuf, sync::Arc, task::Poll, time::Duration,
-};
+use std::{fs::File, io::Write, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use hawser_istiod::{
     Credentials, Endpoint, Hosts, Istiod, Roots,
     credential::{self, TokenSource},
 };
+use hawser_lastgood::Shelf;
 use hawser_node::Node;
-use hawser_pki::Bundle;
-use hawser_proto::istio::nds::NameTable;
-use hawser_rt::Clock;
+use hawser_rt::{Clock, metrics::Registry, uds::Peers};
 use hawser_wire::Flavour;
 use hyper_util::rt::TokioIo;
+use tempfile::TempDir;
 use tokio::{
     io::copy_bidirectional,
     net::{TcpListener, TcpStream, UnixStream},
@@ -29,17 +27,26 @@ use tonic::{
     transport::{Server, Uri},
 };
 
-use crate::{
-    Options, Own, Seen, Standing, codec::Raw, downstream::Downstream, follow, relay::Accepted,
-    serve,
+use super::{
+    raw::{Accepted, Raw, Upstream},
+    words::{Ask, Tell, ask},
 };
+use crate::{Fit, Options, Parts, Seen, Source, Standing, serve};
 
-/// An istiod whose streams are handed to the test. It speaks as the relay does downstream, so
-/// that is what it is made of.
+/// An istiod whose streams are handed to the test.
 pub(crate) struct FakeIstiod {
     address: SocketAddr,
     streams: mpsc::Receiver<Accepted>,
+    cable: watch::Sender<Cable>,
     tasks: JoinSet<()>,
+}
+
+/// What the connections to it run through.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Cable {
+    /// The number tells one from the other.
+    Whole(u64),
+    Unplugged,
 }
 
 impl FakeIstiod {
@@ -47,21 +54,45 @@ impl FakeIstiod {
         let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let front = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, behind) = (front.local_addr().unwrap(), server.local_addr().unwrap());
-        let (accepted, streams) = mpsc::channel(8);
+        let (accepted, streams) = mpsc::channel(64);
+        let (cable, now) = watch::channel(Cable::Whole(0));
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
-            let builder = Server::builder().add_service(Downstream::new(accepted));
+            let builder = Server::builder().add_service(Upstream::new(accepted));
             builder.serve_with_incoming(TcpListenerStream::new(server)).await.unwrap();
         });
-        // The cable that can be cut.
         tasks.spawn(async move {
             let mut cables = JoinSet::new();
             while let Ok((mut near, _)) = front.accept().await {
+                let mut now = now.clone();
+                if *now.borrow_and_update() == Cable::Unplugged {
+                    continue;
+                }
                 let mut far = TcpStream::connect(behind).await.unwrap();
-                cables.spawn(async move { copy_bidirectional(&mut near, &mut far).await });
+                cables.spawn(async move {
+                    tokio::select! {
+                        _ = copy_bidirectional(&mut near, &mut far) => {}
+                        _ = now.changed() => {}
+                    }
+                });
             }
         });
-        Self { address, streams, tasks }
+        Self { address, streams, cable, tasks }
+    }
+
+    /// Breaks every connection; new ones are made.
+    pub(crate) fn breaks(&self) {
+        self.cable.send_modify(|cable| {
+            *cable = match cable {
+                Cable::Whole(number) => Cable::Whole(*number + 1),
+                Cable::Unplugged => Cable::Whole(0),
+            };
+        });
+    }
+
+    /// Breaks every connection, and none can be made until it [breaks](Self::breaks) again.
+    pub(crate) fn leaves(&self) {
+        self.cable.send_replace(Cable::Unplugged);
     }
 
     /// An address where nobody listens.
@@ -93,7 +124,7 @@ impl FakeIstiod {
 
     fn shown(&self, credentials: Credentials) -> Istiod {
         let options = hawser_istiod::Options {
-            endpoint: Endpoint { tls: false, ..self.address.to_string().parse().unwrap() },
+            endpoints: vec![Endpoint { tls: false, ..self.address.to_string().parse().unwrap() }],
             roots: Roots::System,
             learned: false,
             hosts: Hosts::default(),
@@ -102,17 +133,12 @@ impl FakeIstiod {
         };
         Istiod::new(options, credentials, watch::channel(None).1, Clock::default()).unwrap()
     }
-
-    /// Follows names, and roots if they are wanted.
-    pub(crate) fn follow(&self, seen: Seen, with_trust: bool) -> Follower {
-        Follower::start(self.istiod(), seen, with_trust)
-    }
 }
 
 /// Two tokens to show.
 pub(crate) struct Tokens {
     pub(crate) files: [PathBuf; 2],
-    _folder: tempfile::TempDir,
+    _folder: TempDir,
 }
 
 impl Tokens {
@@ -127,37 +153,16 @@ impl Tokens {
     }
 }
 
-/// The agent's own stream, for as long as this lives.
-pub(crate) struct Follower {
-    pub(crate) names: watch::Receiver<Option<Arc<NameTable>>>,
-    pub(crate) trust: watch::Receiver<Option<Arc<Bundle>>>,
-    pub(crate) tasks: JoinSet<()>,
-}
-
-impl Follower {
-    pub(crate) fn start(istiod: Istiod, seen: Seen, with_trust: bool) -> Self {
-        let node = Node {
-            id: "sidecar~10.0.0.1~vm.vms~vms.svc.cluster.local".to_owned(),
-            cluster: "vm.vms".to_owned(),
-            locality: hawser_node::Locality::default(),
-            ips: Vec::new(),
-            metadata: serde_json::Map::new(),
-        };
-        let ((publish, names), (tell, trust)) = (watch::channel(None), watch::channel(None));
-        let own = Own { names: publish, trust: with_trust.then_some(tell) };
-        let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
-        tasks.spawn(async move { follow(node, istiod, own, seen, stop).await.unwrap() });
-        Self { names, trust, tasks }
-    }
-}
-
 /// The relay under test.
 pub(crate) struct Agent {
     pub(crate) seen: Seen,
+    pub(crate) health: watch::Sender<Option<Result<(), String>>>,
+    pub(crate) node: watch::Sender<Arc<Node>>,
+    pub(crate) metrics: Registry,
     path: PathBuf,
     stop: CancellationToken,
     tasks: JoinSet<()>,
-    _folder: tempfile::TempDir,
+    folder: Arc<TempDir>,
 }
 
 impl Agent {
@@ -166,14 +171,56 @@ impl Agent {
     }
 
     pub(crate) fn with(istiod: Istiod) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::at(Arc::new(tempfile::tempdir().unwrap()), istiod)
+    }
+
+    /// With what was kept in that folder.
+    pub(crate) fn at(folder: Arc<TempDir>, istiod: Istiod) -> Self {
+        Self::made(folder, Arc::new(istiod), Duration::from_millis(50))
+    }
+
+    fn made(folder: Arc<TempDir>, source: Arc<dyn Source>, stale_after: Duration) -> Self {
         let path = folder.path().join("xds.sock");
         let listener = hawser_rt::uds::bind(&path, 0o660).unwrap();
         let (seen, stop) = (Seen::default(), CancellationToken::new());
-        let serving = serve(listener, Options::default(), istiod, seen.clone(), stop.clone());
+        let (health, node) = (watch::Sender::new(None), watch::Sender::new(Arc::new(node())));
+        let options = Options {
+            peers: Peers::default(),
+            stale_after,
+            fit: Fit::Auto,
+            spiffe: "spiffe://mesh/ns/vms/sa/vm".to_owned(),
+        };
+        let metrics = Registry::default();
+        let shelf = Shelf::open(hawser_lastgood::Options {
+            directory: folder.path().join("kept"),
+            limit: 1 << 30,
+            versions: 3,
+            versions_bytes: 1 << 20,
+            clock: Clock::default(),
+            metrics: metrics.clone(),
+        });
+        let parts = Parts {
+            source,
+            shelf: shelf.clone(),
+            modules: None,
+            health: health.subscribe(),
+            node: node.subscribe(),
+            metrics: metrics.clone(),
+        };
+        let serving = serve(listener, options, parts, seen.clone(), stop.clone());
         let mut tasks = JoinSet::new();
-        tasks.spawn(async move { serving.await.unwrap() });
-        Self { seen, path, stop, tasks, _folder: folder }
+        tasks.spawn(async move {
+            serving.await.unwrap();
+            shelf.closed().await;
+        });
+        Self { seen, health, node, metrics, path, stop, tasks, folder }
+    }
+
+    /// Stops, and starts again with what was kept.
+    pub(crate) async fn restarted(self, istiod: Istiod) -> Self {
+        let folder = Arc::clone(&self.folder);
+        self.stop().await;
+        Self::at(folder, istiod)
     }
 
     /// Tells the relay to stop; done when it has.
@@ -201,12 +248,13 @@ impl Agent {
         let outgoing = tonic::Request::new(ReceiverStream::new(outgoing));
         let path = PathAndQuery::from_static(flavour.path());
         let responses = client.streaming(outgoing, path, Raw).await.unwrap().into_inner();
-        Envoy { requests, responses }
+        Envoy { flavour, requests, responses }
     }
 }
 
 /// Envoy's end of a stream.
 pub(crate) struct Envoy {
+    flavour: Flavour,
     requests: mpsc::Sender<Bytes>,
     pub(crate) responses: Streaming<Bytes>,
 }
@@ -218,6 +266,33 @@ impl Envoy {
 
     pub(crate) async fn receive(&mut self) -> Bytes {
         self.responses.message().await.unwrap().expect("a response")
+    }
+}
+
+impl Envoy {
+    pub(crate) async fn ask(&self, ask: &Ask) {
+        self.send(&ask.bytes(self.flavour)).await;
+    }
+
+    pub(crate) async fn told(&mut self) -> Tell {
+        Tell::read(self.flavour, &self.receive().await).expect("a response")
+    }
+
+    /// The next response, which is taken.
+    pub(crate) async fn takes(&mut self) -> Tell {
+        let told = self.told().await;
+        self.ask(&ask(&told.type_url, &[]).of(&told.version).about(&told.nonce)).await;
+        told
+    }
+}
+
+impl Accepted {
+    pub(crate) async fn asked(&mut self) -> Ask {
+        Ask::read(self.flavour, &self.requests.message().await.unwrap().unwrap())
+    }
+
+    pub(crate) async fn tell(&self, tell: &Tell) {
+        self.responses.send(Ok(tell.bytes(self.flavour))).await.unwrap();
     }
 }
 
@@ -235,7 +310,14 @@ pub(crate) async fn until(seen: &Seen, reached: impl Fn(&Standing) -> bool) {
     seen.watch().wait_for(|standing| reached(standing)).await.unwrap();
 }
 
-/// Whether no task has ended.
-pub(crate) async fn goes_on(tasks: &mut JoinSet<()>) -> bool {
-    std::future::poll_fn(|cx| Poll::Ready(tasks.poll_join_next(cx).is_pending())).await
+/// The machine.
+pub(crate) fn node() -> Node {
+    let metadata = serde_json::json!({"INSTANCE_IPS": "10.0.0.1"});
+    Node {
+        id: "sidecar~10.0.0.1~vm.vms~vms.svc.cluster.local".to_owned(),
+        cluster: "vm.vms".to_owned(),
+        locality: hawser_node::Locality::default(),
+        ips: Vec::new(),
+        metadata: metadata.as_object().unwrap().clone(),
+    }
 }

@@ -1,7 +1,11 @@
 //! The agent's own stream.
 
-use std::sync::Arc;
+mod changes;
 
+use std::{sync::Arc, task::Poll};
+
+use hawser_istiod::Istiod;
+use hawser_node::Node;
 use hawser_pki::Bundle;
 use hawser_proto::{
     envoy::envoy::service::discovery::v3::DiscoveryRequest,
@@ -9,17 +13,61 @@ use hawser_proto::{
     type_url,
 };
 use prost::Message;
-use tokio::sync::watch;
+use tokio::{sync::watch, task::JoinSet};
+use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::{
     empty,
-    ends::{FakeIstiod, Follower, Tokens, goes_on, until},
+    ends::{FakeIstiod, Tokens, until},
+    raw::Accepted,
     sends,
 };
 use hawser_wire::Flavour;
 
-use crate::{Seen, relay::Accepted};
+use crate::{Own, Seen, follow};
+
+/// The agent's own stream, for as long as this lives.
+struct Follower {
+    node: watch::Sender<Arc<Node>>,
+    names: watch::Receiver<Option<Arc<NameTable>>>,
+    trust: watch::Receiver<Option<Arc<Bundle>>>,
+    tasks: JoinSet<()>,
+}
+
+impl Follower {
+    fn start(istiod: Istiod, seen: Seen, with_trust: bool) -> Self {
+        let (node, followed) = watch::channel(Arc::new(node()));
+        let ((publish, names), (tell, trust)) = (watch::channel(None), watch::channel(None));
+        let own = Own { names: publish, trust: with_trust.then_some(tell) };
+        let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
+        tasks.spawn(async move { follow(followed, istiod, own, seen, stop).await.unwrap() });
+        Self { node, names, trust, tasks }
+    }
+
+    /// Whether no task has ended.
+    async fn goes_on(&mut self) -> bool {
+        std::future::poll_fn(|cx| Poll::Ready(self.tasks.poll_join_next(cx).is_pending())).await
+    }
+}
+
+impl FakeIstiod {
+    /// Follows names, and roots if they are wanted.
+    fn follow(&self, seen: Seen, with_trust: bool) -> Follower {
+        Follower::start(self.istiod(), seen, with_trust)
+    }
+}
+
+fn node() -> Node {
+    let metadata = serde_json::json!({"INSTANCE_IPS": "10.0.0.1", "AUTO_REGISTER_GROUP": "g"});
+    Node {
+        id: "sidecar~10.0.0.1~vm.vms~vms.svc.cluster.local".to_owned(),
+        cluster: "vm.vms".to_owned(),
+        locality: hawser_node::Locality::default(),
+        ips: Vec::new(),
+        metadata: metadata.as_object().unwrap().clone(),
+    }
+}
 
 async fn heard(stream: &mut Accepted) -> DiscoveryRequest {
     DiscoveryRequest::decode(stream.requests.message().await.unwrap().unwrap()).unwrap()
@@ -116,7 +164,7 @@ async fn without_istiod_there_is_no_table_and_no_end() {
     let mut agent = nobody.follow(seen.clone(), true);
     until(&seen, |standing| standing.names.failure.is_some()).await;
     assert!(agent.names.borrow().is_none() && agent.trust.borrow().is_none());
-    assert!(goes_on(&mut agent.tasks).await, "it goes on trying");
+    assert!(agent.goes_on().await, "it goes on trying");
     let failure = seen.standing().names.failure.unwrap();
     assert!(failure.error.starts_with("istiod is not reachable: cannot connect"), "{failure:?}");
 }

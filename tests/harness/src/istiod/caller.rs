@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::metadata::{KeyAndValueRef, MetadataMap};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
+use super::wire::Wire;
 use crate::ca::{Certified, TRUST_DOMAIN, TestCa, spiffe_id};
 use crate::token::TokenSigner;
 
@@ -30,6 +31,8 @@ pub(super) struct Peer {
     pub(super) tls: bool,
     /// The verified client certificate.
     pub(super) certificate: Option<Client>,
+    /// How much of its answers is on the wire.
+    pub(super) wire: Arc<Wire>,
     /// Resets this connection.
     pub(super) cut: CancellationToken,
 }

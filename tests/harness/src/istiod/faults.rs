@@ -22,6 +22,50 @@ pub struct Age {
     pub grace: Duration,
 }
 
+/// What comes instead of a good discovery response.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Garbage {
+    /// A message of so many random bytes.
+    Random(usize),
+    /// A prefix that announces so many bytes more than come; then the stream ends well.
+    Longer(usize),
+    /// A prefix that announces so many bytes fewer: what is left passes for the next prefix.
+    Shorter(usize),
+    /// The flag of a compressed message, before one that is not.
+    Compressed,
+    /// Another flag, which nobody has given a meaning.
+    Flag(u8),
+    /// A prefix that announces 2 GiB, of which what comes is the beginning.
+    Huge,
+}
+
+/// How a discovery stream says nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Silence {
+    /// Its headers never come, if they have not come yet.
+    Headers,
+    /// Its headers come, a message never does.
+    Messages,
+}
+
+/// How slowly a discovery response is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drip {
+    /// So many bytes at once.
+    pub bytes: usize,
+    /// With such a pause after them.
+    pub pause: Duration,
+}
+
+/// In the middle of which response istiod crashes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cut {
+    /// The type of the response; empty for any.
+    pub type_url: String,
+    /// How many bytes of the message come before the crash; all of it if it is shorter.
+    pub after: usize,
+}
+
 /// What is wrong with the answer to a certificate request of somebody who may have one.
 ///
 /// Who may not is refused as ever.
@@ -87,6 +131,16 @@ pub struct Faults {
     pub refuse_ads: Option<Refuse>,
     /// Answers every new call with a message that nobody can decode.
     pub garble: bool,
+    /// Answers every discovery request and push with this instead.
+    pub garbage: Option<Garbage>,
+    /// Says nothing on discovery streams, though it reads and notes what they ask; what was not
+    /// said is not said later.
+    pub silence: Option<Silence>,
+    /// Writes discovery responses slowly.
+    pub drip: Option<Drip>,
+    /// Crashes in the middle of the next response that this is about, once: everything before is
+    /// on the wire by then. New connections are welcome at once.
+    pub cut: Option<Cut>,
     /// Ends connections that are made from now on at some age.
     pub max_age: Option<Age>,
 }

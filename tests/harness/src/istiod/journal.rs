@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::SystemTime;
 
+use hawser_proto::envoy::envoy::config::core::v3::Node;
 use serde_json::Value;
+use tokio::time::Instant;
 use tonic::Code;
 
 use super::caller::{Client, Shown};
@@ -27,6 +29,10 @@ pub struct Seen {
     pub answered: Vec<Answered>,
     /// Health reports, on whichever stream.
     pub health: Vec<Health>,
+    /// How many health reports came before anything else on their stream, and were dropped.
+    pub health_dropped: usize,
+    /// How often a [cut](super::Faults::cut) was made.
+    pub cuts: usize,
     /// Workload groups and the entries registered from them.
     pub registry: Registry,
     /// How often a client has brought istiod down: by refusing a type it never subscribed to.
@@ -116,6 +122,12 @@ pub struct Stream {
     pub node_id: String,
     /// Node metadata of the first request.
     pub metadata: Value,
+    /// All of the first request's node.
+    pub node: Node,
+    /// When its first request came.
+    pub opened: Instant,
+    /// When it was over.
+    pub over: Option<Instant>,
     /// Set when it is over: `Ok` when the client left.
     pub ended: Option<Code>,
 }
@@ -166,6 +178,9 @@ pub struct Asked {
     pub verdict: Verdict,
 }
 
+/// Of how many resources in a response the journal has names.
+pub const NAMED: usize = 32;
+
 /// One discovery response.
 #[derive(Debug, Clone)]
 pub struct Answered {
@@ -179,6 +194,10 @@ pub struct Answered {
     pub nonce: String,
     /// How many resources it carried.
     pub resources: usize,
+    /// The names of the first [`NAMED`] of them.
+    pub names: Vec<String>,
+    /// How long the message was.
+    pub bytes: usize,
     /// Names it removed; delta only.
     pub removed: Vec<String>,
 }
@@ -218,6 +237,31 @@ impl Seen {
         self.streams.iter().filter(|stream| stream.ended.is_none()).collect()
     }
 
+    /// The requests of one stream, in their order.
+    #[must_use]
+    pub fn asked_on(&self, stream: u64) -> Vec<&Asked> {
+        self.asked.iter().filter(|one| one.stream == stream).collect()
+    }
+
+    /// The responses of a type on one stream, in their order.
+    #[must_use]
+    pub fn answered_on(&self, stream: u64, type_url: &str) -> Vec<&Answered> {
+        let of_it = |one: &&Answered| one.stream == stream && one.type_url == type_url;
+        self.answered.iter().filter(of_it).collect()
+    }
+
+    /// The first request of a type on one stream, with what the client says it has.
+    #[must_use]
+    pub fn first_asked(&self, stream: u64, type_url: &str) -> Option<&Asked> {
+        self.asked.iter().find(|one| one.stream == stream && one.type_url == type_url)
+    }
+
+    /// Health reports of one stream, in their order.
+    #[must_use]
+    pub fn health_on(&self, stream: u64) -> Vec<&Health> {
+        self.health.iter().filter(|one| one.stream == stream).collect()
+    }
+
     /// Certificate requests that were granted.
     #[must_use]
     pub fn issued(&self) -> Vec<&Csr> {
@@ -240,6 +284,7 @@ impl Seen {
     pub(super) fn ended(&mut self, stream: u64, code: Code) {
         if let Some(one) = self.streams.iter_mut().find(|one| one.id == stream) {
             one.ended = Some(code);
+            one.over = Some(Instant::now());
         }
     }
 }

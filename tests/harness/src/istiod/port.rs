@@ -1,7 +1,7 @@
 //! One listening port: accepts, shakes hands and serves, or fails to in the way it is told.
 
 use std::convert::Infallible;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +17,9 @@ use parking_lot::Mutex;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
@@ -26,8 +28,8 @@ use tower::Service;
 
 use super::caller::{Client, ClientCertificate, Peer, client, server_tls};
 use super::journal::{Connection, ConnectionState};
-use super::{Shared, Wrong};
-use crate::free;
+use super::wire::{Tap, Wire};
+use super::{Shared, Wrong, discovery};
 
 const CREATE_CERTIFICATE: &str = "/istio.v1.auth.IstioCertificateService/CreateCertificate";
 
@@ -41,7 +43,11 @@ pub enum Reach {
     HalfOpen,
     /// As half open, and it neither reads nor writes the connections that it has.
     Frozen,
-    /// Its ports are closed, and its connections were reset.
+    /// Nothing comes back from it any more: connections are not accepted nor refused, and those
+    /// that it has are as [frozen](Self::Frozen).
+    Blackholed,
+    /// Its ports are closed, and its connections were cut as those of a process that has ended:
+    /// without GOAWAY and without trailers.
     Down,
 }
 
@@ -54,6 +60,8 @@ pub(super) struct Orders {
     pub(super) grace: Duration,
     /// How many resets have been ordered.
     pub(super) resets: u64,
+    /// How many ends without a reset have been ordered.
+    pub(super) cuts: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,16 +76,29 @@ pub(super) struct Port {
     pub(super) addr: SocketAddr,
     kind: Kind,
     accepting: Mutex<Option<JoinHandle<()>>>,
+    /// How it can be reached by now.
+    now: watch::Sender<Reach>,
 }
 
 impl Port {
-    pub(super) async fn open(kind: Kind, shared: &Arc<Shared>, routes: Routes) -> Result<Self> {
-        let localhost = Ipv4Addr::LOCALHOST.into();
-        let addr = SocketAddr::new(localhost, free::port(localhost)?);
+    pub(super) async fn open(
+        kind: Kind,
+        addr: SocketAddr,
+        shared: &Arc<Shared>,
+        routes: Routes,
+    ) -> Result<Self> {
         let listener = listen(addr).await?;
-        let port = Self { addr, kind, accepting: Mutex::new(None) };
+        let now = watch::Sender::default();
+        let port = Self { addr, kind, accepting: Mutex::new(None), now };
         port.accept(listener, shared, routes);
         Ok(port)
+    }
+
+    /// Waits until it can be reached so.
+    pub(super) async fn is(&self, reach: Reach) {
+        // The sender is here.
+        let mut now = self.now.subscribe();
+        let _open = now.wait_for(|now| *now == reach).await;
     }
 
     /// Listens again on the same number.
@@ -98,7 +119,8 @@ impl Port {
     }
 
     fn accept(&self, listener: TcpListener, shared: &Arc<Shared>, routes: Routes) {
-        let task = accept(listener, self.kind, Arc::clone(shared), routes);
+        let served = Served { shared: Arc::clone(shared), routes, kind: self.kind };
+        let task = accept(listener, served, self.now.clone());
         *self.accepting.lock() = Some(shared.tasks.spawn(task));
     }
 }
@@ -107,30 +129,70 @@ async fn listen(addr: SocketAddr) -> Result<TcpListener> {
     TcpListener::bind(addr).await.with_context(|| format!("listen on {addr}"))
 }
 
-async fn accept(listener: TcpListener, kind: Kind, shared: Arc<Shared>, routes: Routes) {
-    let mut orders = shared.orders.subscribe();
+async fn accept(listener: TcpListener, served: Served, now: watch::Sender<Reach>) {
+    let mut orders = served.shared.orders.subscribe();
     let mut connections = JoinSet::new();
+    let mut hole = None;
     loop {
-        // Cancel safe: accept and wait_for lose nothing when the other branch wins.
+        let reach = orders.borrow_and_update().reach;
+        match reach {
+            Reach::Down => break,
+            Reach::Blackholed if hole.is_none() => hole = Some(Hole::dig(&listener).await),
+            Reach::Blackholed => {}
+            _ => hole = hole.take().and_then(|hole: Hole| hole.fill(&listener)),
+        }
+        now.send_replace(reach);
+        // Cancel safe: accept and changed lose nothing when the other branch wins.
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            _down = orders.wait_for(|orders| orders.reach == Reach::Down) => break,
-            () = shared.stop.cancelled() => break,
+            accepted = listener.accept(), if hole.is_none() => accepted,
+            told = orders.changed() => match told {
+                Ok(()) => continue,
+                Err(_gone) => break,
+            },
+            () = served.shared.stop.cancelled() => break,
         };
         if let Ok((stream, addr)) = accepted {
-            let served = Served { shared: Arc::clone(&shared), routes: routes.clone(), kind };
-            connections.spawn(served.run(stream, addr));
+            connections.spawn(served.clone().run(stream, addr));
         }
         while connections.try_join_next().is_some() {}
     }
     drop(listener);
-    if shared.stop.is_cancelled() {
+    if served.shared.stop.is_cancelled() {
         connections.abort_all();
     }
     while connections.join_next().await.is_some() {}
+    now.send_replace(Reach::Down);
+}
+
+/// A listener whose queue is full: the kernel drops whatever would open one more connection.
+struct Hole {
+    _queued: Vec<TcpStream>,
+}
+
+impl Hole {
+    async fn dig(listener: &TcpListener) -> Self {
+        let mut queued = Vec::new();
+        // The kernel takes a shorter queue at any time; a refusal shows in the test.
+        let _shorter = SockRef::from(listener).listen(0);
+        if let Ok(addr) = listener.local_addr() {
+            // On this machine a connection is there when `connect` returns, or it never will be.
+            let limit = Duration::from_millis(50);
+            while let Ok(Ok(one)) = timeout(limit, TcpStream::connect(addr)).await {
+                queued.push(one);
+            }
+        }
+        Self { _queued: queued }
+    }
+
+    /// Takes connections again; those that wait come first.
+    fn fill(self, listener: &TcpListener) -> Option<Self> {
+        let _longer = SockRef::from(listener).listen(1024);
+        None
+    }
 }
 
 /// One connection.
+#[derive(Clone)]
 struct Served {
     shared: Arc<Shared>,
     routes: Routes,
@@ -148,13 +210,17 @@ impl Served {
         let cut = CancellationToken::new();
         let over = async {
             let mut orders = orders.clone();
-            let reset = |now: &Orders| now.reach == Reach::Down || now.resets > told.resets;
+            let gone = |now: &Orders| {
+                let cut = now.reach == Reach::Down || now.cuts > told.cuts;
+                cut || now.resets > told.resets
+            };
             // It fails only together with everything else here.
-            let _told = orders.wait_for(reset).await;
+            let told = orders.wait_for(gone).await.map(|now| now.resets > told.resets);
+            told.unwrap_or(false)
         };
         let reset = tokio::select! {
             () = self.serve(stream, id, cut.clone()) => false,
-            () = over => true,
+            reset = over => reset,
             () = cut.cancelled() => true,
         };
         if let (true, Ok(socket)) = (reset, socket) {
@@ -170,14 +236,15 @@ impl Served {
 
     async fn serve(&self, stream: TcpStream, id: u64, cut: CancellationToken) {
         let reach = self.shared.orders.borrow().reach;
-        if matches!(reach, Reach::HalfOpen | Reach::Frozen) {
+        if matches!(reach, Reach::HalfOpen | Reach::Frozen | Reach::Blackholed) {
             let _held = stream;
             return std::future::pending().await;
         }
         // Small frames and no Nagle, or every exchange waits for a delayed ACK.
         let _slower = stream.set_nodelay(true);
         let tls = self.kind == Kind::Tls;
-        let peer = Peer { connection: id, tls, certificate: None, cut };
+        let wire = Arc::new(Wire::default());
+        let peer = Peer { connection: id, tls, certificate: None, wire, cut };
         if !tls {
             return self.http2(stream, peer).await;
         }
@@ -213,24 +280,11 @@ impl Served {
         let up = ConnectionState::Up(identity);
         self.shared.seen.send_modify(|seen| seen.connection(peer.connection, up));
         let peer = Arc::new(peer);
+        let stream = Tap::new(stream, Arc::clone(&peer.wire));
         let (shared, routes) = (Arc::clone(&self.shared), self.routes.clone());
-        let service = service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(Arc::clone(&peer));
-            let (faults, mut routes) = (shared.faults(), routes.clone());
-            let asked_to_sign = request.uri().path() == CREATE_CERTIFICATE;
-            async move {
-                if faults.garble {
-                    return Ok::<_, Infallible>(message(32, 32));
-                }
-                let answer = routes.call(request).await?;
-                // Who may not have a certificate is refused as ever.
-                let granted = !answer.headers().contains_key("grpc-status");
-                Ok(match faults.ca {
-                    Some(Wrong::Undecodable) if asked_to_sign && granted => message(32, 32),
-                    Some(Wrong::Truncated) if asked_to_sign && granted => message(1000, 32),
-                    _ => answer,
-                })
-            }
+        let service = service_fn(move |request: Request<Incoming>| {
+            let (shared, peer) = (Arc::clone(&shared), Arc::clone(&peer));
+            answer(shared, peer, routes.clone(), request)
         });
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
@@ -245,7 +299,7 @@ impl Served {
         let mut old = std::pin::pin!(rest(age.map(|age| age.age)));
         let mut ended = std::pin::pin!(rest(None));
         loop {
-            let frozen = told.reach == Reach::Frozen;
+            let frozen = matches!(told.reach, Reach::Frozen | Reach::Blackholed);
             // Cancel safe: the connection is polled in place, the rest only waits.
             let grace = tokio::select! {
                 _end = connection.as_mut(), if !frozen => return,
@@ -270,6 +324,37 @@ impl Served {
             }
         }
     }
+}
+
+async fn answer(
+    shared: Arc<Shared>,
+    peer: Arc<Peer>,
+    mut routes: Routes,
+    mut request: Request<Incoming>,
+) -> Result<Response<Body>, Infallible> {
+    let faults = shared.faults();
+    if faults.garble {
+        return Ok(message(32, 32));
+    }
+    if let Some(flavour) = discovery::flavour(request.uri().path()) {
+        return Ok(discovery::serve(shared, peer, flavour, request).await);
+    }
+    let asked_to_sign = request.uri().path() == CREATE_CERTIFICATE;
+    request.extensions_mut().insert(Arc::clone(&peer));
+    let answer = routes.call(request).await?;
+    // Who may not have a certificate is refused as ever.
+    let granted = !answer.headers().contains_key("grpc-status");
+    let answer = match faults.ca {
+        Some(Wrong::Undecodable) if asked_to_sign && granted => message(32, 32),
+        Some(Wrong::Truncated) if asked_to_sign && granted => message(1000, 32),
+        _ => answer,
+    };
+    Ok(answer.map(|body| {
+        Body::new(body.map_frame(move |frame| {
+            peer.wire.hand(frame.data_ref().map_or(0, Bytes::len));
+            frame
+        }))
+    }))
 }
 
 /// Waits for so long; for ever if there is nothing to wait for.

@@ -19,6 +19,8 @@ pub struct Registry {
 /// A machine as istiod knows it.
 #[derive(Debug, Clone)]
 pub struct WorkloadEntry {
+    /// The group it was registered from, as `namespace/name`; empty if somebody else made it.
+    pub group: String,
     /// First address of the node.
     pub address: String,
     /// Labels of the node's metadata.
@@ -105,6 +107,16 @@ impl Registry {
         entry.disconnected
     }
 
+    /// Addresses of a group's machines that are to get traffic: those whose health is not asked
+    /// for, and those that have said that they are well. Being away does not count in the grace.
+    #[must_use]
+    pub fn serving(&self, group: &str) -> Vec<String> {
+        let well = |entry: &&WorkloadEntry| {
+            entry.group == group && (!entry.health_checked || entry.health == Some(Ok(())))
+        };
+        self.entries.values().filter(well).map(|entry| entry.address.clone()).collect()
+    }
+
     /// The grace is over: who went at `since` and has not come back loses the entry.
     pub(super) fn clean_up(&mut self, key: &str, since: Instant) {
         if self.entries.get(key).is_some_and(|entry| entry.disconnected == Some(since)) {
@@ -123,6 +135,7 @@ impl Registry {
 impl WorkloadEntry {
     fn new(node: &NodeFacts) -> Self {
         Self {
+            group: format!("{}/{}", node.namespace, node.group),
             address: node.address.clone(),
             labels: node.labels.clone(),
             network: node.network.clone(),

@@ -3,23 +3,26 @@
 //! No I/O: requests and pushes in, responses out. As in the real one, a request without a nonce
 //! subscribes anew in state-of-the-world and counts for nothing in delta when it changes nothing,
 //! a stale nonce is passed over, a refused response is not sent again, clusters go out in part
-//! only in delta, endpoints in part always, everything else whole.
+//! only in delta, endpoints in part always, everything else whole. It passes over the versions that
+//! a reconnecting client has, and knows none itself, unless it is told to honour them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use hawser_proto::envoy::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use hawser_proto::envoy::envoy::config::route::v3::RouteConfiguration;
-use hawser_proto::envoy::google::protobuf::Any;
 use hawser_proto::type_url::{
     CLUSTER, ENDPOINT, EXTENSION_CONFIG, LISTENER, NAME_TABLE, PROXY_CONFIG, ROUTE, SECRET,
 };
 use tonic::Status;
 
 use super::journal::{Flavour, Verdict};
-use super::world::{Kindred, State, packed};
+use super::world::{Kindred, Packed, State, packed};
 
 /// In which order istiod pushes; other types follow.
 const ORDER: [&str; 5] = [CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET];
+
+/// Clusters that are in every delta push of clusters, changed or not.
+const STATIC: [&str; 3] = ["BlackHoleCluster", "InboundPassthroughCluster", "PassthroughCluster"];
 
 /// A request of either form.
 #[derive(Debug, Clone, Default)]
@@ -39,14 +42,24 @@ pub(super) struct Push {
     pub(super) type_url: String,
     pub(super) version: String,
     pub(super) nonce: String,
-    pub(super) resources: Vec<(String, Any)>,
+    pub(super) resources: Vec<Given>,
     pub(super) removed: Vec<String>,
+}
+
+/// A resource in a response.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Given {
+    pub(super) name: String,
+    /// Empty, unless versions are honoured.
+    pub(super) version: String,
+    pub(super) packed: Packed,
 }
 
 /// The subscriptions of one stream.
 #[derive(Debug)]
 pub(super) struct Subscriptions {
     flavour: Flavour,
+    honours_versions: bool,
     by_type: BTreeMap<String, Watched>,
     pushed: u64,
 }
@@ -68,7 +81,12 @@ enum Scope {
 
 impl Subscriptions {
     pub(super) fn new(flavour: Flavour, pushed: u64) -> Self {
-        Self { flavour, by_type: BTreeMap::new(), pushed }
+        Self { flavour, honours_versions: false, by_type: BTreeMap::new(), pushed }
+    }
+
+    /// The same, but resources have versions, and what a client has is not sent again.
+    pub(super) fn honouring(self, honours_versions: bool) -> Self {
+        Self { honours_versions, ..self }
     }
 
     /// Whether there is a subscription to this type.
@@ -88,6 +106,12 @@ impl Subscriptions {
         };
         let Some(scope) = scope else { return Ok((verdict, Vec::new())) };
         let mut pushes: Vec<_> = self.respond(&ask.type_url, &scope, world)?.into_iter().collect();
+        if self.honours_versions && !ask.initial.is_empty() {
+            for push in &mut pushes {
+                push.resources.retain(|one| ask.initial.get(&one.name) != Some(&one.version));
+            }
+            pushes.retain(|push| wildcard(&push.type_url) || !push.says_nothing());
+        }
         let clusters = self.flavour == Flavour::Delta && ask.type_url == CLUSTER;
         if clusters && self.by_type.contains_key(ENDPOINT) {
             pushes.extend(self.respond(ENDPOINT, &Scope::All, world)?);
@@ -191,10 +215,17 @@ impl Subscriptions {
             Scope::Since(push) if in_part(type_url, self.flavour) => Some(*push),
             _ => None,
         };
-        let Some(resources) = collect(world, type_url, names, since)? else { return Ok(None) };
+        let since = Since { push: since, in_delta: self.flavour == Flavour::Delta };
+        let Some(mut resources) = collect(world, type_url, names, since)? else { return Ok(None) };
         let mut removed = Vec::new();
         if self.flavour == Flavour::Delta && type_url != EXTENSION_CONFIG {
-            removed = gone(world, type_url, names);
+            let makes_up = !self.honours_versions;
+            removed = gone(world, type_url, names, makes_up);
+        }
+        if self.honours_versions {
+            resources.retain(|one| !removed.contains(&one.name));
+        } else {
+            resources.iter_mut().for_each(|one| one.version.clear());
         }
         if wildcard && self.flavour == Flavour::Delta {
             let all = world.types.get(type_url).into_iter().flat_map(|kin| kin.resources.keys());
@@ -211,6 +242,12 @@ impl Subscriptions {
     }
 }
 
+impl Push {
+    fn says_nothing(&self) -> bool {
+        self.resources.is_empty() && self.removed.is_empty()
+    }
+}
+
 /// Types of which everything is meant when no name is given.
 fn wildcard(type_url: &str) -> bool {
     ![SECRET, ENDPOINT, ROUTE, EXTENSION_CONFIG].contains(&type_url)
@@ -220,13 +257,27 @@ fn in_part(type_url: &str, flavour: Flavour) -> bool {
     type_url == ENDPOINT || (type_url == CLUSTER && flavour == Flavour::Delta)
 }
 
+/// What is old enough to be left out.
+#[derive(Clone, Copy)]
+struct Since {
+    push: Option<u64>,
+    in_delta: bool,
+}
+
+impl Since {
+    fn takes(self, changed: u64, type_url: &str, name: &str) -> bool {
+        let always = self.in_delta && type_url == CLUSTER && STATIC.contains(&name);
+        always || self.push.is_none_or(|push| changed > push)
+    }
+}
+
 /// The resources of a response; `None` where istiod does not answer at all.
 fn collect(
     world: &State,
     type_url: &str,
     names: &BTreeSet<String>,
-    since: Option<u64>,
-) -> Result<Option<Vec<(String, Any)>>, Status> {
+    since: Since,
+) -> Result<Option<Vec<Given>>, Status> {
     let nothing = Kindred::default();
     let kindred = match (world.types.get(type_url), type_url) {
         (Some(kindred), _) => kindred,
@@ -239,37 +290,47 @@ fn collect(
             ));
         }
     };
-    let fresh = |changed: u64| since.is_none_or(|push| changed > push);
+    let given = |name: &String, (changed, packed): &(u64, Packed)| {
+        since.takes(*changed, type_url, name).then(|| Given {
+            name: name.clone(),
+            version: changed.to_string(),
+            packed: packed.clone(),
+        })
+    };
     if wildcard(type_url) {
-        let all = kindred.resources.iter().filter(|(_, (changed, _))| fresh(*changed));
-        return Ok(Some(all.map(|(name, (_, any))| (name.clone(), Any::clone(any))).collect()));
+        let all = kindred.resources.iter();
+        return Ok(Some(all.filter_map(|(name, one)| given(name, one)).collect()));
     }
     let named = names.iter().filter_map(|name| match kindred.resources.get(name) {
-        Some((changed, any)) => fresh(*changed).then(|| (name.clone(), Any::clone(any))),
-        None => Some((name.clone(), empty(type_url, name)?)),
+        Some(one) => given(name, one),
+        None => {
+            let packed = empty(type_url, name)?;
+            Some(Given { name: name.clone(), version: String::new(), packed })
+        }
     });
     Ok(Some(named.collect()))
 }
 
 /// What istiod makes up for a name it does not know.
-fn empty(type_url: &str, name: &str) -> Option<Any> {
+fn empty(type_url: &str, name: &str) -> Option<Packed> {
     let name = name.to_owned();
-    match type_url {
+    let any = match type_url {
         ENDPOINT => {
             let cluster_name = name;
-            Some(packed(type_url, &ClusterLoadAssignment { cluster_name, ..Default::default() }))
+            packed(type_url, &ClusterLoadAssignment { cluster_name, ..Default::default() })
         }
-        ROUTE => Some(packed(type_url, &RouteConfiguration { name, ..Default::default() })),
-        _ => None,
-    }
+        ROUTE => packed(type_url, &RouteConfiguration { name, ..Default::default() }),
+        _ => return None,
+    };
+    Some(any.into())
 }
 
-/// Names that the stream had or wants and that are not there.
-fn gone(world: &State, type_url: &str, names: &BTreeSet<String>) -> Vec<String> {
+/// Names that the stream had or wants and that are neither there nor made up.
+fn gone(world: &State, type_url: &str, names: &BTreeSet<String>, makes_up: bool) -> Vec<String> {
     let there = |name: &&String| {
         let known = world.types.get(type_url);
         known.is_some_and(|kindred| kindred.resources.contains_key(*name))
-            || empty(type_url, name).is_some()
+            || (makes_up && empty(type_url, name).is_some())
     };
     names.iter().filter(|name| !there(name)).cloned().collect()
 }

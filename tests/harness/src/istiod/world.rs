@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use hawser_proto::envoy::envoy::config::cluster::v3::Cluster;
 use hawser_proto::envoy::envoy::config::core::v3::{Metadata, TypedExtensionConfig};
 use hawser_proto::envoy::envoy::config::endpoint::v3::ClusterLoadAssignment;
@@ -62,7 +63,25 @@ pub struct State {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Kindred {
     pub(super) changed: u64,
-    pub(super) resources: BTreeMap<String, (u64, Arc<Any>)>,
+    pub(super) resources: BTreeMap<String, (u64, Packed)>,
+}
+
+/// The `Any` of a resource. Its value is in two parts, so that many can share most of theirs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Packed {
+    pub(super) type_url: Arc<str>,
+    pub(super) parts: [Bytes; 2],
+}
+
+/// Good clusters that nobody uses: so many bytes of them and a little more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ballast {
+    /// How much in all.
+    pub bytes: usize,
+    /// How much of it is in one cluster.
+    pub piece: usize,
+    /// What makes its content another than that of other rounds.
+    pub round: u64,
 }
 
 impl Default for World {
@@ -75,11 +94,13 @@ impl Default for World {
 impl World {
     /// Changes any number of resources in one push.
     pub fn change(&self, edit: impl FnOnce(&mut State)) {
-        let mut state = State::clone(&self.state.borrow());
-        state.push += 1;
-        state.version = version(state.push);
-        edit(&mut state);
-        self.state.send_replace(Arc::new(state));
+        // One at a time: several istiods and a test may want to.
+        self.state.send_modify(|state| {
+            let state = Arc::make_mut(state);
+            state.push += 1;
+            state.version = version(state.push);
+            edit(state);
+        });
     }
 
     /// Pushes everything again, unchanged under a new version.
@@ -88,6 +109,20 @@ impl World {
             let push = state.push;
             state.types.values_mut().for_each(|kindred| kindred.touch(push));
         });
+    }
+
+    /// Sets endpoints; a push only if they are others than before.
+    pub(super) fn change_endpoints(&self, lists: Vec<ClusterLoadAssignment>) {
+        let now = Arc::clone(&self.state.borrow());
+        let known = now.types.get(type_url::ENDPOINT);
+        let fresh = |list: &ClusterLoadAssignment| {
+            let old = known.and_then(|kindred| kindred.resources.get(&list.cluster_name));
+            old.is_none_or(|(_, packed)| packed.any() != any(list))
+        };
+        let fresh: Vec<_> = lists.into_iter().filter(fresh).collect();
+        if !fresh.is_empty() {
+            self.change(|state| fresh.iter().for_each(|list| state.put(list)));
+        }
     }
 
     /// The version of the last push.
@@ -124,7 +159,7 @@ impl State {
         let push = self.push;
         let kindred = self.types.entry(type_url.to_owned()).or_default();
         kindred.changed = push;
-        kindred.resources.insert(name.to_owned(), (push, Arc::new(value)));
+        kindred.resources.insert(name.to_owned(), (push, value.into()));
     }
 
     /// Takes a resource away.
@@ -162,15 +197,42 @@ impl State {
 
     /// Adds good clusters that nobody uses, `bytes` of them and a little more.
     pub fn ballast(&mut self, bytes: usize) {
-        const PIECE: usize = 64 * 1024;
-        for number in 0..bytes.div_ceil(PIECE) {
-            let text = Value { kind: Some(Kind::StringValue("x".repeat(PIECE))) };
-            let fields = [("ballast".to_owned(), text)].into();
-            let filter_metadata = [("hawser".to_owned(), Struct { fields })].into();
-            let metadata = Some(Metadata { filter_metadata, ..Metadata::default() });
+        self.ballast_of(Ballast { bytes, piece: 64 * 1024, round: 0 });
+    }
+
+    /// The same by choice of size and content. All of them share one body in memory.
+    pub fn ballast_of(&mut self, ballast: Ballast) {
+        let text = format!("round {} ", ballast.round);
+        let text = text.repeat(ballast.piece.div_ceil(text.len()));
+        let text = Value { kind: Some(Kind::StringValue(text)) };
+        let fields = [("ballast".to_owned(), text)].into();
+        let filter_metadata = [("hawser".to_owned(), Struct { fields })].into();
+        let metadata = Some(Metadata { filter_metadata, ..Metadata::default() });
+        let body = Cluster { metadata, ..Cluster::default() }.encode_to_vec();
+        let (body, url) = (Bytes::from(body), Arc::from(type_url::CLUSTER));
+        let push = self.push;
+        let kindred = self.types.entry(type_url::CLUSTER.to_owned()).or_default();
+        kindred.changed = push;
+        for number in 0..ballast.bytes.div_ceil(ballast.piece.max(1)) {
             let name = format!("ballast-{number}");
-            self.put(&Cluster { name, metadata, ..Cluster::default() });
+            // Fields of a message may follow each other in any order and in any number of parts.
+            let head = Cluster { name: name.clone(), ..Cluster::default() }.encode_to_vec();
+            let parts = [head.into(), body.clone()];
+            let packed = Packed { type_url: Arc::clone(&url), parts };
+            kindred.resources.insert(name, (push, packed));
         }
+    }
+
+    /// Takes away every resource of a type.
+    pub fn clear(&mut self, type_url: &str) {
+        self.replace(type_url, BTreeMap::new());
+    }
+
+    /// Every resource of a type, by name.
+    #[must_use]
+    pub fn all(&self, type_url: &str) -> BTreeMap<String, Any> {
+        let all = self.types.get(type_url).into_iter().flat_map(|kindred| &kindred.resources);
+        all.map(|(name, (_, packed))| (name.clone(), packed.any())).collect()
     }
 
     fn replace(&mut self, type_url: &str, resources: BTreeMap<String, Any>) {
@@ -179,12 +241,30 @@ impl State {
         let mut next = Kindred { changed: push, resources: BTreeMap::new() };
         for (name, value) in resources {
             let entry = match old.resources.get(&name) {
-                Some((since, known)) if **known == value => (*since, Arc::clone(known)),
-                _ => (push, Arc::new(value)),
+                Some((since, known)) if known.any() == value => (*since, known.clone()),
+                _ => (push, value.into()),
             };
             next.resources.insert(name, entry);
         }
         self.types.insert(type_url.to_owned(), next);
+    }
+}
+
+impl Packed {
+    /// How long the value is.
+    pub(super) fn length(&self) -> usize {
+        self.parts.iter().map(Bytes::len).sum()
+    }
+
+    pub(super) fn any(&self) -> Any {
+        Any { type_url: self.type_url.to_string(), value: self.parts.concat() }
+    }
+}
+
+impl From<Any> for Packed {
+    fn from(any: Any) -> Self {
+        let parts = [any.value.into(), Bytes::new()];
+        Self { type_url: any.type_url.into(), parts }
     }
 }
 

@@ -23,6 +23,10 @@ pub(super) fn read(message: &[u8], version: &str) -> Reading {
     table(message, version).unwrap_or_else(|unfit| Reading::Unfit(unfit.to_string()))
 }
 
+pub(super) fn too_large(bytes: usize) -> String {
+    Unfit::Large { bytes }.to_string()
+}
+
 /// Counted before it is decoded, because a small message can decode to a large table.
 fn table(message: &[u8], version: &str) -> Result<Reading, Unfit> {
     if message.len() > LARGEST {

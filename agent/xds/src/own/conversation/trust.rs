@@ -24,6 +24,10 @@ pub(super) fn read(message: &[u8], version: &str) -> Reading {
     bundle(message, version).unwrap_or_else(|unfit| Reading::Unfit(Chain(&unfit).to_string()))
 }
 
+pub(super) fn too_large(bytes: usize) -> String {
+    Unfit::Large { bytes }.to_string()
+}
+
 fn bundle(message: &[u8], version: &str) -> Result<Reading, Unfit> {
     if message.len() > LARGEST {
         return Err(Unfit::Large { bytes: message.len() });

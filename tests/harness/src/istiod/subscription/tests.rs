@@ -41,7 +41,7 @@ fn ask(type_url: &str, names: &[&str], nonce: &str) -> Ask {
 }
 
 fn names(push: &Push) -> Vec<&str> {
-    push.resources.iter().map(|(name, _)| name.as_str()).collect()
+    push.resources.iter().map(|one| one.name.as_str()).collect()
 }
 
 /// A stream, the world it sees, and what it is sent.
@@ -212,6 +212,37 @@ fn a_reconnecting_delta_client_hears_what_has_gone() {
         assert_eq!(names(&pushes[0]), ["a", "b"]);
         assert_eq!(pushes[0].removed, ["gone"]);
     }
+}
+
+#[test]
+fn versions_are_passed_over_unless_they_are_honoured() {
+    let mut talk = Talk::new(Flavour::Delta);
+    let first = Subscriptions::new(Flavour::Delta, 0).honouring(true);
+    talk.subscriptions = first;
+    let (_, all) = talk.take(&ask(CLUSTER, &[], ""));
+    let held: BTreeMap<_, _> =
+        all[0].resources.iter().map(|one| (one.name.clone(), one.version.clone())).collect();
+    assert!(held.values().all(|version| !version.is_empty()));
+    talk.world.change(|state| {
+        state.put(&cluster("c"));
+        state.remove(CLUSTER, "a");
+    });
+    let again = Ask { initial: held, ..ask(CLUSTER, &[], "") };
+    for (honours, given, removed) in [(true, &["c"][..], 1), (false, &["b", "c"], 1)] {
+        talk.subscriptions = Subscriptions::new(Flavour::Delta, 0).honouring(honours);
+        let (_, pushes) = talk.take(&again);
+        assert_eq!((names(&pushes[0]), pushes[0].removed.len()), (given.to_vec(), removed));
+    }
+}
+
+#[test]
+fn static_clusters_are_in_every_delta_push_of_clusters() {
+    let mut talk = Talk::new(Flavour::Delta);
+    talk.world.change(|state| state.put(&cluster("BlackHoleCluster")));
+    talk.take(&ask(CLUSTER, &[], ""));
+    talk.push();
+    talk.world.change(|state| state.put(&cluster("c")));
+    assert_eq!(names(&talk.push()[0]), ["BlackHoleCluster", "c"]);
 }
 
 #[test]

@@ -1,0 +1,256 @@
+//! A response that is being taken down, and not yet accepted.
+//!
+//! It never holds up Envoy for longer than [`PATIENCE`] in all: then, or when the disk fails, it
+//! gives itself up, and the older state is kept.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use hawser_rt::Clock;
+use hawser_wire::Flavour;
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    time::{Instant, timeout},
+};
+
+use crate::{
+    Error,
+    follow::Follow,
+    format::{Hash, hash},
+    log::Said,
+    order::{Fate, Line, Order, ROOM},
+    write::Piece,
+};
+
+/// A response that is being taken down. Dropped, it is forgotten.
+#[derive(Debug)]
+pub struct Draft {
+    hold: Hold,
+    type_url: String,
+    flavour: Flavour,
+    clock: Clock,
+    resource: Option<Resource>,
+    pieces: Vec<Piece>,
+    /// Bytes of the pieces.
+    held: usize,
+    /// How long the disk was waited for.
+    waited: Duration,
+    gone: Vec<Hash>,
+    unnamed: bool,
+}
+
+/// A response that is taken down whole. Dropped, it was refused and is forgotten.
+#[derive(Debug)]
+pub struct Pending {
+    hold: Hold,
+    version: String,
+    gone: Vec<Hash>,
+    unnamed: bool,
+    clock: Clock,
+}
+
+/// What the thread knows of a draft; forgotten with it.
+#[derive(Debug)]
+struct Hold {
+    line: Line,
+    draft: u64,
+    fate: Fate,
+    accepted: bool,
+}
+
+/// A resource that has begun.
+#[derive(Debug)]
+struct Resource {
+    follow: Follow,
+    length: u32,
+    left: usize,
+    /// A small one is gathered.
+    small: Option<Vec<Bytes>>,
+}
+
+impl Draft {
+    pub(crate) fn new(
+        line: Line,
+        draft: u64,
+        fate: Fate,
+        (type_url, flavour): (String, Flavour),
+        clock: Clock,
+    ) -> Self {
+        Self {
+            hold: Hold { line, draft, fate, accepted: false },
+            type_url,
+            flavour,
+            clock,
+            resource: None,
+            pieces: Vec::new(),
+            held: 0,
+            waited: Duration::ZERO,
+            gone: Vec::new(),
+            unnamed: false,
+        }
+    }
+
+    /// A resource of that many bytes begins: in delta a `Resource`, else an `Any`.
+    pub async fn resource(&mut self, length: usize) {
+        if self.is_given_up() {
+            return;
+        }
+        let Ok(bytes) = u32::try_from(length) else { return self.give_up(Error::Malformed) };
+        if self.resource.is_some() {
+            return self.give_up(Error::Malformed);
+        }
+        let small = (length <= SMALL).then(Vec::new);
+        if small.is_none() {
+            self.put(Piece::Begin { length: bytes }, 0).await;
+        }
+        let follow = Follow::new(self.flavour);
+        self.resource = Some(Resource { follow, length: bytes, left: length, small });
+    }
+
+    /// The next bytes of the resource.
+    pub async fn bytes(&mut self, data: Bytes) {
+        if self.is_given_up() || data.is_empty() {
+            return;
+        }
+        let fits = self.resource.as_mut().is_some_and(|resource| resource.push(&data));
+        if !fits {
+            return self.give_up(Error::Malformed);
+        }
+        match self.resource.as_mut().and_then(|resource| resource.small.as_mut()) {
+            Some(small) => small.push(data),
+            None => {
+                let length = data.len();
+                self.put(Piece::Bytes(data), length).await;
+            }
+        }
+    }
+
+    /// The resource ends.
+    pub async fn resource_end(&mut self) {
+        if self.is_given_up() {
+            return;
+        }
+        let Some(Resource { follow, length, left: 0, small }) = self.resource.take() else {
+            return self.give_up(Error::Malformed);
+        };
+        let Ok(trailer) = follow.end(&self.type_url) else {
+            return self.give_up(Error::Malformed);
+        };
+        self.unnamed |= trailer.name.is_empty();
+        let trailer = Box::new(trailer);
+        let (piece, size) = match small {
+            Some(body) => (Piece::Small { length, body, trailer }, length as usize + OVERHEAD),
+            None => (Piece::End(trailer), OVERHEAD),
+        };
+        self.put(piece, size).await;
+    }
+
+    /// A resource is no more.
+    #[expect(clippy::needless_pass_by_value, reason = "it is done with")]
+    pub fn removed(&mut self, name: String) {
+        if self.gone.len() < MOST_GONE {
+            self.gone.push(hash(name.as_bytes()));
+        } else {
+            self.give_up(Error::Malformed);
+        }
+    }
+
+    /// The response is over.
+    pub async fn done(mut self, version: String) -> Pending {
+        if self.resource.is_some() {
+            self.give_up(Error::Malformed);
+        }
+        self.flush().await;
+        let Self { hold, gone, unnamed, clock, .. } = self;
+        Pending { hold, version, gone, unnamed, clock }
+    }
+
+    fn is_given_up(&self) -> bool {
+        self.hold.fate.is_given_up()
+    }
+
+    async fn put(&mut self, piece: Piece, size: usize) {
+        self.pieces.push(piece);
+        self.held += size;
+        if self.held >= BATCH {
+            self.flush().await;
+        }
+    }
+
+    async fn flush(&mut self) {
+        let pieces = std::mem::take(&mut self.pieces);
+        let held = std::mem::take(&mut self.held);
+        if pieces.is_empty() || self.is_given_up() {
+            return;
+        }
+        let draft = self.hold.draft;
+        match self.room(held).await {
+            Some(room) => self.hold.line.tell(Order::Write { draft, pieces, room }),
+            None => self.give_up(Error::Slow),
+        }
+    }
+
+    /// Waits for room on the line.
+    async fn room(&mut self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let room = std::sync::Arc::clone(&self.hold.line.room);
+        let need = u32::try_from(bytes.div_ceil(1024).clamp(1, ROOM)).ok()?;
+        if let Ok(permit) = std::sync::Arc::clone(&room).try_acquire_many_owned(need) {
+            return Some(permit);
+        }
+        let begun = Instant::now();
+        let left = PATIENCE.saturating_sub(self.waited);
+        let permit = timeout(left, room.acquire_many_owned(need)).await;
+        self.waited += begun.elapsed();
+        permit.ok()?.ok()
+    }
+
+    fn give_up(&mut self, error: Error) {
+        if self.is_given_up() {
+            return;
+        }
+        self.hold.fate.give_up();
+        self.resource = None;
+        self.pieces.clear();
+        let draft = self.hold.draft;
+        self.hold.line.tell(Order::GiveUp { draft, error });
+    }
+}
+
+impl Resource {
+    fn push(&mut self, data: &Bytes) -> bool {
+        match self.left.checked_sub(data.len()) {
+            Some(left) => self.left = left,
+            None => return false,
+        }
+        self.follow.push(data).is_ok()
+    }
+}
+
+impl Pending {
+    /// Envoy has taken it.
+    pub fn accepted(self) {
+        let Self { mut hold, version, gone, unnamed, clock } = self;
+        hold.accepted = true;
+        let said = Said { version, at: clock.now(), gone, unnamed };
+        hold.line.tell(Order::Accept { draft: hold.draft, said });
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if !self.accepted {
+            self.line.tell(Order::Forget { draft: self.draft });
+        }
+    }
+}
+
+/// How long the disk may hold up a response, in all.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// What is written at one stroke.
+const BATCH: usize = 256 << 10;
+/// Resources up to this size are not written again if they are as they were.
+const SMALL: usize = 64 << 10;
+/// About what a resource takes besides its bytes.
+const OVERHEAD: usize = 256;
+/// Names that a response may remove.
+const MOST_GONE: usize = 1 << 18;

@@ -1,0 +1,293 @@
+//! One response on its way to Envoy.
+//!
+//! - A small one is gathered before a byte of it leaves, so that losing its sender costs nothing.
+//! - A large one leaves as it comes, and never as a whole is it here. If its sender is lost it is
+//!   completed with an ending that Envoy refuses, and Envoy's stream goes on.
+//! - One that has to be rewritten is gathered, whatever its size, within a limit.
+
+use std::collections::VecDeque;
+
+use bytes::{Buf, Bytes, BytesMut};
+use hawser_wire::{Event, Malformed, Reader, Response, Tail, write};
+
+use crate::{downstream::Deaf, record::Record, relay::Relay, session::Sent};
+
+/// What has to happen because of a response.
+#[derive(Debug)]
+pub(crate) enum Fault {
+    /// Envoy does not listen any more.
+    Deaf,
+    /// It is no message that can be read.
+    Unreadable,
+}
+
+impl From<Deaf> for Fault {
+    fn from(Deaf: Deaf) -> Self {
+        Self::Deaf
+    }
+}
+
+impl From<Malformed> for Fault {
+    fn from(Malformed: Malformed) -> Self {
+        Self::Unreadable
+    }
+}
+
+/// A response that has begun.
+#[derive(Debug)]
+pub(crate) struct Passage<'a> {
+    relay: &'a Relay,
+    course: Course<'a>,
+}
+
+#[derive(Debug)]
+enum Course<'a> {
+    /// Until it is complete, or so much of it is here that its type is known.
+    Gathered { bytes: BytesMut, length: usize },
+    /// Large: its type is looked for.
+    Looking { reader: Reader, length: usize, events: Vec<Event>, waiting: VecDeque<Bytes> },
+    /// As it comes.
+    Streamed(Box<Streamed<'a>>),
+    /// It is not for Envoy.
+    Skipped,
+    /// Too large to be made fit: only what its refusal has to name is looked for.
+    Refused(Reader),
+}
+
+impl<'a> Passage<'a> {
+    pub(crate) fn begin(relay: &'a Relay, length: usize) -> Self {
+        let course = if length <= HOLD {
+            Course::Gathered { bytes: BytesMut::with_capacity(length), length }
+        } else {
+            let reader = Reader::new(relay.flavour(), length);
+            Course::Looking { reader, length, events: Vec::new(), waiting: VecDeque::new() }
+        };
+        Self { relay, course }
+    }
+
+    /// More of it.
+    pub(crate) async fn data(&mut self, data: Bytes) -> Result<(), Fault> {
+        match &mut self.course {
+            Course::Gathered { bytes, .. } => bytes.extend_from_slice(&data),
+            Course::Looking { reader, events, waiting, .. } => {
+                reader.push(&data, &mut |event| events.push(event))?;
+                waiting.push_back(data);
+                let looked_at: usize = waiting.iter().map(Bytes::len).sum();
+                match reader.type_url().map(str::to_owned) {
+                    Some(type_url) => return self.found(&type_url).await,
+                    None if looked_at > HOLD => return Err(Fault::Unreadable),
+                    None => {}
+                }
+            }
+            Course::Streamed(streamed) => streamed.data(data).await?,
+            Course::Skipped => {}
+            Course::Refused(reader) => reader.push(&data, &mut |_| {})?,
+        }
+        Ok(())
+    }
+
+    /// The type of a large one is known.
+    async fn found(&mut self, type_url: &str) -> Result<(), Fault> {
+        let course = std::mem::replace(&mut self.course, Course::Skipped);
+        let Course::Looking { reader, length, events, waiting } = course else { return Ok(()) };
+        if !self.relay.session().passes(type_url) {
+            return Ok(self.relay.withheld(type_url));
+        }
+        if self.relay.rewrites(type_url) {
+            self.course = if length > MOST_GATHERED {
+                Course::Refused(reader)
+            } else {
+                let mut bytes = BytesMut::with_capacity(length);
+                waiting.iter().for_each(|data| bytes.extend_from_slice(data));
+                Course::Gathered { bytes, length }
+            };
+            return Ok(());
+        }
+        let record = Record::kept(self.relay, type_url);
+        let mut streamed = Box::new(Streamed::new(self.relay, reader, length, record));
+        streamed.events = events;
+        streamed.waiting = waiting;
+        let passed = streamed.pass().await;
+        self.course = Course::Streamed(streamed);
+        passed
+    }
+
+    /// It is complete.
+    pub(crate) async fn end(self) -> Result<(), Fault> {
+        let Self { relay, course } = self;
+        match course {
+            Course::Gathered { bytes, length } if bytes.len() == length => {
+                whole(relay, bytes.freeze()).await
+            }
+            Course::Streamed(streamed) => streamed.end().await,
+            Course::Skipped => Ok(()),
+            Course::Refused(reader) => {
+                let Tail { type_url, nonce, .. } = reader.end()?;
+                let reason = format!("more than {MOST_GATHERED} bytes cannot be rewritten here");
+                relay.refuse(&type_url, &nonce, &reason);
+                Ok(())
+            }
+            Course::Gathered { .. } | Course::Looking { .. } => Err(Fault::Unreadable),
+        }
+    }
+
+    /// Its sender is gone, or what came is no message: Envoy is given an end of it.
+    pub(crate) async fn cut(self) -> Result<(), Deaf> {
+        match self.course {
+            Course::Streamed(streamed) => streamed.cut().await,
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A response that is here as a whole.
+async fn whole(relay: &Relay, message: Bytes) -> Result<(), Fault> {
+    let seen = Response::scan(relay.flavour(), &message)?;
+    let (type_url, nonce) = (seen.type_url.to_owned(), seen.nonce.to_owned());
+    if !relay.session().passes(&type_url) {
+        // Its other fields are looked at all the same: garbage is no good message.
+        return Ok(relay.withheld(&type_url));
+    }
+    let message = if relay.rewrites(&type_url) {
+        match relay.rewritten(&type_url, &message).await {
+            Ok(Some(rewritten)) => rewritten.into(),
+            Ok(None) => message,
+            Err(reason) => {
+                relay.refuse(&type_url, &nonce, &reason);
+                return Ok(());
+            }
+        }
+    } else {
+        message
+    };
+    pass_whole(relay, Record::kept(relay, &type_url), message, Came::Answered).await
+}
+
+/// Whose a response is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Came {
+    /// Of whoever answers.
+    Answered,
+    /// It was kept.
+    Kept,
+}
+
+/// Gives Envoy a response that is here as a whole.
+pub(crate) async fn pass_whole(
+    relay: &Relay,
+    mut record: Record<'_>,
+    message: Bytes,
+    came: Came,
+) -> Result<(), Fault> {
+    let mut reader = Reader::new(relay.flavour(), message.len());
+    let mut events = Vec::new();
+    reader.push(&message, &mut |event| events.push(event))?;
+    let tail = reader.end()?;
+    for event in events {
+        record.event(event).await;
+    }
+    let sent = record.done(tail.nonce.clone(), tail.version.clone()).await;
+    relay.sent(&tail, sent, came);
+    relay.voice().say(Bytes::copy_from_slice(&write::prefix(message.len()))).await?;
+    if !message.is_empty() {
+        relay.voice().say(message).await?;
+    }
+    Ok(())
+}
+
+/// A response that leaves as it comes.
+#[derive(Debug)]
+pub(crate) struct Streamed<'a> {
+    relay: &'a Relay,
+    reader: Reader,
+    length: usize,
+    record: Record<'a>,
+    /// What is told of it and not taken down yet.
+    events: Vec<Event>,
+    /// What has come and not left, and how much has left.
+    waiting: VecDeque<Bytes>,
+    left: usize,
+    came: Came,
+}
+
+impl<'a> Streamed<'a> {
+    pub(crate) fn new(relay: &'a Relay, reader: Reader, length: usize, record: Record<'a>) -> Self {
+        let (events, waiting, came) = (Vec::new(), VecDeque::new(), Came::Answered);
+        Self { relay, reader, length, record, events, waiting, left: 0, came }
+    }
+
+    /// It was kept.
+    pub(crate) fn kept(mut self) -> Self {
+        self.came = Came::Kept;
+        self
+    }
+
+    pub(crate) async fn data(&mut self, data: Bytes) -> Result<(), Fault> {
+        self.waiting.push_back(data.clone());
+        let events = &mut self.events;
+        self.reader.push(&data, &mut |event| events.push(event))?;
+        self.pass().await
+    }
+
+    /// Takes down what came, and lets go of what may leave.
+    async fn pass(&mut self) -> Result<(), Fault> {
+        for event in self.events.drain(..) {
+            self.record.event(event).await;
+        }
+        // The last of it waits for the end, when it is known what Envoy is going to answer.
+        let may = Some(self.reader.releasable()).filter(|may| *may < self.length);
+        Ok(self.release(may.unwrap_or(self.left)).await?)
+    }
+
+    /// Lets so many bytes of it leave, from its beginning.
+    async fn release(&mut self, until: usize) -> Result<(), Deaf> {
+        if until > 0 && self.left == 0 {
+            let prefix = write::prefix(self.length);
+            self.relay.voice().say(Bytes::copy_from_slice(&prefix)).await?;
+        }
+        while self.left < until {
+            let Some(data) = self.waiting.front_mut() else { break };
+            let piece = data.split_to(data.len().min(until - self.left));
+            if !data.has_remaining() {
+                self.waiting.pop_front();
+            }
+            self.left += piece.len();
+            self.relay.voice().say(piece).await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn end(mut self) -> Result<(), Fault> {
+        if self.reader.releasable() != self.length {
+            self.cut().await?;
+            return Err(Fault::Unreadable);
+        }
+        let Self { relay, length, came, .. } = self;
+        let reader = std::mem::replace(&mut self.reader, Reader::new(relay.flavour(), 0));
+        let tail = reader.end()?;
+        let fresh = Record::passing(relay, &tail.type_url);
+        let record = std::mem::replace(&mut self.record, fresh);
+        let sent = record.done(tail.nonce.clone(), tail.version.clone()).await;
+        relay.sent(&tail, sent, came);
+        Ok(self.release(length).await?)
+    }
+
+    /// Completes it with what Envoy refuses, if any of it has left.
+    pub(crate) async fn cut(mut self) -> Result<(), Deaf> {
+        let Some(ending) = self.reader.ending().filter(|_| self.left > 0) else { return Ok(()) };
+        self.release(self.reader.releasable()).await?;
+        if ending.answered() {
+            let type_url = self.reader.type_url().unwrap_or_default();
+            self.relay.broken(type_url, Sent::broken());
+        }
+        for piece in ending {
+            self.relay.voice().say(piece).await?;
+        }
+        Ok(())
+    }
+}
+
+/// What is gathered before it leaves.
+const HOLD: usize = 256 << 10;
+/// What is gathered to be rewritten.
+pub(crate) const MOST_GATHERED: usize = 64 << 20;

@@ -1,0 +1,95 @@
+//! What a response changes, taken down while it passes.
+
+use bytes::Bytes;
+use hawser_lastgood::{Draft, Pending};
+use hawser_proto::type_url;
+use hawser_wire::{Event, Flavour};
+
+use crate::{
+    relay::Relay,
+    resource::Resource,
+    session::{Changes, Sent},
+};
+
+/// A response that passes.
+#[derive(Debug)]
+pub(crate) struct Record<'a> {
+    relay: &'a Relay,
+    type_url: String,
+    /// None if nobody keeps it.
+    draft: Option<Draft>,
+    resource: Resource,
+    changes: Changes,
+}
+
+impl<'a> Record<'a> {
+    /// Of a response that is worth keeping.
+    pub(crate) fn kept(relay: &'a Relay, type_url: &str) -> Self {
+        let whole = relay.flavour() == Flavour::Sotw
+            && [type_url::LISTENER, type_url::CLUSTER].contains(&type_url);
+        let book = relay.book();
+        let draft = book.map(|book| book.draft(type_url, relay.flavour(), whole));
+        Self { draft, ..Self::passing(relay, type_url) }
+    }
+
+    /// Of one that is kept already.
+    pub(crate) fn passing(relay: &'a Relay, type_url: &str) -> Self {
+        let (resource, changes) = (Resource::default(), Changes::default());
+        Self { relay, type_url: type_url.to_owned(), draft: None, resource, changes }
+    }
+
+    pub(crate) async fn event(&mut self, event: Event) {
+        match event {
+            Event::Resource { length } => {
+                self.resource.begin();
+                if let Some(draft) = &mut self.draft {
+                    draft.resource(length).await;
+                }
+            }
+            Event::Bytes(data) => {
+                if self.relay.flavour() == Flavour::Delta {
+                    self.resource.bytes(&data);
+                }
+                self.keep(data).await;
+            }
+            Event::ResourceEnd => {
+                self.note();
+                if let Some(draft) = &mut self.draft {
+                    draft.resource_end().await;
+                }
+            }
+            Event::Removed(name) => {
+                self.changes.went(&name);
+                if let Some(draft) = &mut self.draft {
+                    draft.removed(name);
+                }
+            }
+        }
+    }
+
+    async fn keep(&mut self, data: Bytes) {
+        if let Some(draft) = &mut self.draft {
+            draft.bytes(data).await;
+        }
+    }
+
+    /// Delta names its resources; in state of the world nobody has to know.
+    fn note(&mut self) {
+        if self.relay.flavour() == Flavour::Delta {
+            let (name, version) = self.resource.known();
+            // A push repeats most of what Envoy has; only what is new costs memory.
+            if !self.relay.session().knows(&self.type_url, name, version) {
+                self.changes.came(name, version);
+            }
+        }
+    }
+
+    /// It is complete.
+    pub(crate) async fn done(self, nonce: String, version: String) -> Sent<Pending> {
+        let receipt = match self.draft {
+            Some(draft) => Some(draft.done(version.clone()).await),
+            None => None,
+        };
+        Sent { nonce, version, changes: self.changes, receipt, broken: false }
+    }
+}

@@ -1,0 +1,143 @@
+//! What Envoy asks, on its way to whoever answers.
+
+use std::{collections::BTreeSet, convert::Infallible, time::Duration};
+
+use bytes::Bytes;
+use hawser_fit::Loadable;
+use hawser_lastgood::Book;
+use hawser_rt::Chain;
+use tokio::time::{Instant, timeout};
+use tonic::Status;
+use tracing::{debug, info, warn};
+
+use super::{Client, Ended, Relay};
+use crate::{
+    Fit,
+    downstream::{Requests, Unheard},
+    session::{Heard, Introduction, Refusal},
+};
+
+impl Relay {
+    /// Takes Envoy's requests, and hands on what is to be handed on.
+    pub(super) async fn listen(&self, mut requests: Requests) -> Ended {
+        loop {
+            let request = tokio::select! {
+                request = requests.next() => request,
+                never = self.feed() => match never {},
+            };
+            match request {
+                Ok(Some(message)) => {
+                    if let Err(refusal) = self.take(&message).await {
+                        return Ended::Refused((&refusal).into());
+                    }
+                }
+                Ok(None) => return Ended::Envoy,
+                Err(error @ Unheard::Gone { .. }) => {
+                    debug!(flow = "xds", error = %Chain(&error), "client gone");
+                    return Ended::Envoy;
+                }
+                Err(error @ Unheard::Foreign { .. }) => {
+                    return Ended::Refused(Status::internal(Chain(&error).to_string()));
+                }
+            }
+        }
+    }
+
+    async fn take(&self, message: &Bytes) -> Result<(), Refusal> {
+        let Heard { note, accepted, less } = self.session().request(message)?;
+        self.shared.metrics.requests.increment();
+        let who = self.session().who().cloned();
+        if let (Some(who), None) = (who, self.client.get()) {
+            self.meet(&who).await;
+        }
+        if let Some(kept) = accepted {
+            kept.accepted();
+        }
+        if let (Some(type_url), Some(book)) = (less, self.book()) {
+            let wanted = self.session().wanted(&type_url);
+            book.wanted(&type_url, wanted);
+        }
+        self.note(note);
+        self.away.lock().since.get_or_insert_with(Instant::now);
+        self.turned.notify_one();
+        self.wished.notify_one();
+        Ok(())
+    }
+
+    /// It is known who asks: what was kept for them is looked up, and what they can load.
+    async fn meet(&self, who: &Introduction) {
+        let program = who.is_program();
+        let loadable = match self.shared.options.fit {
+            _ if program => None,
+            Fit::Istio => None,
+            Fit::Stock => Loadable::of(who.node()),
+            Fit::Auto => Loadable::of(who.node()).filter(|loadable| !loadable.has_istio()),
+        };
+        if let Some(version) = loadable.as_ref().map(Loadable::version) {
+            info!(flow = "xds", version, "what this envoy cannot load is left out");
+        }
+        let book = self.open_book(who).await;
+        if program {
+            self.shared.seen.change(|standing| standing.programs += 1);
+        } else {
+            self.shared.seen.change(|standing| standing.left_out = BTreeSet::new());
+        }
+        self.client.set(Client { program, book, loadable }).ok();
+    }
+
+    async fn open_book(&self, who: &Introduction) -> Option<Book> {
+        let generator = who.metadata("GENERATOR").unwrap_or_default();
+        let key = format!("{} {} {generator}", who.id(), self.shared.options.spiffe);
+        // A disk that does not answer must not hold Envoy.
+        let opened = timeout(BOOK, self.shared.parts.shelf.book(key.trim_end())).await;
+        if opened.is_err() {
+            warn!(flow = "xds", waited = ?BOOK, "the disk is slow, nothing is kept of this stream");
+        }
+        opened.ok()
+    }
+
+    /// Sends what is to be sent, for as long as it is let.
+    async fn feed(&self) -> Infallible {
+        loop {
+            let outgoing = self.outgoing.lock().clone();
+            let ready = self.session().has_request();
+            match outgoing.filter(|outgoing| ready && !outgoing.is_closed()) {
+                Some(outgoing) => {
+                    let permit = tokio::select! {
+                        permit = outgoing.reserve() => permit,
+                        // There may be another way out by now.
+                        () = self.turned.notified() => continue,
+                    };
+                    // If nobody takes it any more, the answering side tells why.
+                    if let Ok(permit) = permit
+                        && self.is_open(&outgoing)
+                        && let Some(message) = self.session().next_request()
+                    {
+                        permit.send(message);
+                        self.asked.notify_one();
+                    }
+                }
+                None => self.turned.notified().await,
+            }
+        }
+    }
+
+    /// Whether that is where requests go at present.
+    fn is_open(&self, outgoing: &tokio::sync::mpsc::Sender<Bytes>) -> bool {
+        self.outgoing.lock().as_ref().is_some_and(|now| now.same_channel(outgoing))
+    }
+}
+
+impl From<&Refusal> for Status {
+    /// What Envoy is told, and writes into its log.
+    fn from(refusal: &Refusal) -> Self {
+        let text = refusal.to_string();
+        match refusal {
+            Refusal::Overflow { .. } | Refusal::TooManyTypes => Self::resource_exhausted(text),
+            Refusal::Unreadable => Self::invalid_argument(text),
+        }
+    }
+}
+
+/// How long a disk may take to say what it has.
+const BOOK: Duration = Duration::from_secs(1);

@@ -1,0 +1,318 @@
+//! One type on Envoy's stream: what Envoy wants of it, what it has, and what it was sent.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use hawser_wire::Flavour;
+
+use super::{
+    asking::Asking,
+    compose::Compose,
+    names::{Changes, Mark, Names},
+};
+
+/// A response that Envoy was sent and may not have spoken of yet.
+#[derive(Debug)]
+pub(crate) struct Sent<R> {
+    /// What Envoy names in its receipt.
+    pub(crate) nonce: String,
+    pub(crate) version: String,
+    /// What it changes; delta only.
+    pub(crate) changes: Changes,
+    /// Of whoever has kept it.
+    pub(crate) receipt: Option<R>,
+    /// It was cut off, so its refusal is nobody's business.
+    pub(crate) broken: bool,
+}
+
+impl<R> Sent<R> {
+    /// A response that was cut off.
+    pub(crate) fn broken() -> Self {
+        let (nonce, version) = (String::new(), String::new());
+        Self { nonce, version, changes: Changes::default(), receipt: None, broken: true }
+    }
+}
+
+/// Where a response came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// The stream of that number to whoever answers.
+    Epoch(u64),
+    /// What was kept.
+    Kept,
+}
+
+#[derive(Debug)]
+pub(super) struct Topic<R> {
+    /// The last stream on which somebody was asked for it; 0 is none.
+    pub(super) asked_in: u64,
+    /// Envoy's first request, as long as it says all there is to say.
+    pub(super) first: Option<Bytes>,
+    /// The version that Envoy took last.
+    pub(super) version: String,
+    /// All names that Envoy wants; state of the world only.
+    list: Vec<Box<str>>,
+    /// Delta only.
+    names: Names,
+    /// Envoy wants everything, and has said so by naming nothing; delta only.
+    everything: bool,
+    /// Envoy waits for an answer.
+    pub(super) waits: bool,
+    /// What it has is what was kept, and nobody has said since that it still holds.
+    pub(super) stale: bool,
+    sent: VecDeque<(Origin, Sent<R>)>,
+    /// The response that Envoy spoke of last.
+    last: Option<(Origin, String)>,
+}
+
+/// What a request says of a response.
+#[derive(Debug)]
+pub(super) enum About<R> {
+    /// Of none.
+    Nothing,
+    /// Of one that it has spoken of before, or that nobody knows.
+    Old(Option<Origin>),
+    /// Of one that it had not spoken of.
+    New(Origin, Sent<R>),
+}
+
+impl<R> Topic<R> {
+    pub(super) fn new() -> Self {
+        Self {
+            asked_in: 0,
+            first: None,
+            version: String::new(),
+            list: Vec::new(),
+            names: Names::default(),
+            everything: false,
+            waits: true,
+            stale: false,
+            sent: VecDeque::new(),
+            last: None,
+        }
+    }
+
+    pub(super) fn sent(&mut self, origin: Origin, sent: Sent<R>) {
+        self.first = None;
+        if self.sent.len() >= MOST_SENT {
+            self.sent.pop_front();
+        }
+        self.sent.push_back((origin, sent));
+    }
+
+    /// Finds what the request speaks of. What was sent before that is forgotten: Envoy answers in
+    /// order.
+    pub(super) fn about(&mut self, asking: &Asking<'_>) -> About<R> {
+        let refused = asking.rejection.is_some();
+        if asking.nonce.is_empty() && !refused {
+            return About::Nothing;
+        }
+        let meant = |sent: &Sent<R>| sent.nonce == asking.nonce && (refused || !sent.broken);
+        let Some(place) = self.sent.iter().position(|(_, sent)| meant(sent)) else {
+            let last = self.last.as_ref().filter(|(_, nonce)| nonce == asking.nonce);
+            return About::Old(last.map(|(origin, _)| *origin));
+        };
+        self.sent.drain(..place);
+        match self.sent.pop_front() {
+            Some((origin, sent)) => {
+                if !sent.broken {
+                    self.last = Some((origin, sent.nonce.clone()));
+                }
+                About::New(origin, sent)
+            }
+            None => About::Old(None),
+        }
+    }
+
+    /// Takes over what Envoy wants from now on; whether that is something else than before, and
+    /// whether it wants less.
+    pub(super) fn wants(&mut self, flavour: Flavour, asking: &Asking<'_>, first: bool) -> Wants {
+        match flavour {
+            Flavour::Sotw => self.wants_list(asking),
+            Flavour::Delta => self.wants_delta(asking, first),
+        }
+    }
+
+    fn wants_list(&mut self, asking: &Asking<'_>) -> Wants {
+        let same = self.list.len() == asking.names.len()
+            && self.list.iter().zip(&asking.names).all(|(old, new)| **old == **new);
+        if same {
+            return Wants::default();
+        }
+        let mut sorted = asking.names.clone();
+        sorted.sort_unstable();
+        let less = self.list.iter().any(|old| sorted.binary_search(&&**old).is_err());
+        let mut old: Vec<&str> = self.list.iter().map(|name| &**name).collect();
+        old.sort_unstable();
+        let more = sorted.iter().any(|new| old.binary_search(new).is_err());
+        self.waits |= more;
+        self.list = asking.names.iter().map(|name| Box::from(*name)).collect();
+        Wants { changed: less || more, less }
+    }
+
+    fn wants_delta(&mut self, asking: &Asking<'_>, first: bool) -> Wants {
+        if first {
+            self.everything = asking.names.is_empty();
+            for (name, version) in &asking.held {
+                self.names.hold(name, version);
+            }
+        }
+        for name in &asking.names {
+            self.names
+                .mark(name, |mark| *mark = Mark { wanted: true, waiting: !mark.held, ..*mark });
+            self.waits = true;
+        }
+        let everything = self.has_everything();
+        for name in &asking.dropped {
+            if *name == ALL {
+                self.everything = false;
+            }
+            // Envoy forgets it, unless it may have come with everything.
+            self.names.mark(name, |mark| {
+                *mark = Mark { held: mark.held && everything, ..Mark::default() };
+            });
+        }
+        let less = !asking.dropped.is_empty();
+        Wants { changed: first || less || !asking.names.is_empty(), less }
+    }
+
+    /// Envoy has taken a response.
+    pub(super) fn accepted(&mut self, version: &str, changes: &Changes) {
+        version.clone_into(&mut self.version);
+        let everything = self.has_everything();
+        for (name, came) in changes.iter() {
+            match came {
+                Some(version) if everything || self.is_wanted(name) => {
+                    self.names.hold(name, version);
+                }
+                _ => self.names.mark(name, |mark| mark.held = false),
+            }
+        }
+    }
+
+    /// A response goes to Envoy: who waited for what is in it waits no more.
+    pub(super) fn answered(&mut self, changes: &Changes) {
+        for (name, _) in changes.iter() {
+            self.names.mark(name, |mark| mark.waiting = false);
+        }
+        self.waits = false;
+    }
+
+    /// Whatever Envoy waited for, there is nothing.
+    pub(super) fn settled(&mut self) {
+        self.names.settle();
+        self.waits = false;
+    }
+
+    /// Whoever answered is gone: what Envoy still waits for is to be answered by somebody else.
+    pub(super) fn abandoned(&mut self) {
+        self.waits |= self.names.iter().any(|(name, mark, _)| mark.waiting && name != ALL);
+    }
+
+    /// Whether a resource in that version is no news to Envoy.
+    pub(super) fn knows(&self, name: &str, version: &str) -> bool {
+        // What is on its way may change it.
+        self.sent.is_empty()
+            && self.names.find(name).is_some_and(|(mark, known)| mark.held && known == version)
+    }
+
+    /// Everything that Envoy wants by its name; none if it wants all there is.
+    pub(super) fn wanted(&self, flavour: Flavour) -> Option<Vec<String>> {
+        match flavour {
+            Flavour::Sotw if self.list.is_empty() => None,
+            Flavour::Sotw => Some(self.list.iter().map(|name| name.to_string()).collect()),
+            Flavour::Delta if self.has_everything() => None,
+            Flavour::Delta => Some(self.with(|mark| mark.wanted)),
+        }
+    }
+
+    /// What Envoy waits for, as [`Self::wanted`].
+    pub(super) fn awaited(&self, flavour: Flavour) -> Option<Vec<String>> {
+        match self.wanted(flavour) {
+            Some(_) if flavour == Flavour::Delta => Some(self.with(|mark| mark.waiting)),
+            wanted => wanted,
+        }
+    }
+
+    /// What Envoy has, or is going to have.
+    pub(super) fn held(&self) -> Vec<String> {
+        let mut held = self.with(|mark| mark.held);
+        for (_, sent) in self.sent.iter().filter(|(_, sent)| !sent.broken) {
+            for (name, came) in sent.changes.iter() {
+                if came.is_some() {
+                    held.push(name.to_owned());
+                }
+            }
+        }
+        held
+    }
+
+    /// The bytes that this takes, about.
+    pub(super) fn size(&self) -> usize {
+        self.names.size() + self.list.iter().map(|name| name.len() + OVERHEAD).sum::<usize>()
+    }
+
+    /// The requests with which it is asked for on a new stream. More than one only if one would
+    /// be larger than an istiod takes.
+    pub(super) fn firsts<'a>(&'a self, flavour: Flavour, type_url: &'a str) -> Vec<Compose<'a>> {
+        let blank = Compose { type_url, ..Compose::default() };
+        if flavour == Flavour::Sotw {
+            let names = self.list.iter().map(|name| &**name).collect();
+            return vec![Compose { version: &self.version, names, ..blank }];
+        }
+        let mut first = Compose { type_url, ..Compose::default() };
+        let (mut more, mut names, mut room) = (Vec::new(), Vec::new(), LARGEST);
+        let named = self.names.iter().filter(|(_, mark, _)| mark.wanted).map(|(name, ..)| name);
+        let all = (self.everything && named.clone().next().is_some()).then_some(ALL);
+        for name in all.into_iter().chain(named) {
+            if let Some(rest) = room.checked_sub(name.len() + ROOM) {
+                room = rest;
+            } else {
+                room = LARGEST;
+                more.push(Compose { names: std::mem::take(&mut names), ..blank.clone() });
+            }
+            names.push(name);
+        }
+        // What is not named here is sent once more, which costs time and nothing else.
+        for (name, _, version) in self.names.iter().filter(|(_, mark, _)| mark.held) {
+            let Some(rest) = room.checked_sub(name.len() + version.len() + ROOM) else { break };
+            room = rest;
+            first.held.push((name, version));
+        }
+        first.names = names;
+        // The last piece has the room for what Envoy holds, so it is what comes first.
+        let mut requests = vec![first];
+        requests.append(&mut more);
+        requests
+    }
+
+    fn has_everything(&self) -> bool {
+        self.everything || self.is_wanted(ALL)
+    }
+
+    fn is_wanted(&self, name: &str) -> bool {
+        self.names.find(name).is_some_and(|(mark, _)| mark.wanted)
+    }
+
+    fn with(&self, which: impl Fn(Mark) -> bool) -> Vec<String> {
+        let names = self.names.iter().filter(|(name, mark, _)| which(*mark) && *name != ALL);
+        names.map(|(name, ..)| name.to_owned()).collect()
+    }
+}
+
+/// How a request changes what is wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Wants {
+    pub(super) changed: bool,
+    pub(super) less: bool,
+}
+
+/// The name of everything.
+const ALL: &str = "*";
+/// Nobody who answers leaves so many unanswered.
+const MOST_SENT: usize = 1024;
+/// A real istiod takes requests of up to 4 MiB.
+const LARGEST: usize = 3 << 20;
+/// What a name costs in a request, and in memory, besides its bytes.
+const ROOM: usize = 16;
+const OVERHEAD: usize = 24;

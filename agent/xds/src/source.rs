@@ -1,0 +1,72 @@
+//! Where configuration comes from. istiod is one source; nothing but [`crate::istiod`] knows it.
+
+use std::{fmt, pin::Pin};
+
+use bytes::Bytes;
+use hawser_rt::BoxError;
+use hawser_wire::Flavour;
+use tokio::sync::mpsc;
+
+/// A future in a box.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Somebody who answers discovery requests.
+pub trait Source: fmt::Debug + Send + Sync {
+    /// Opens a stream: `requests` are whole messages, as they come. Done when the first bytes of an
+    /// answer may be waited for; nothing is answered unasked, so requests have to flow meanwhile.
+    fn open(
+        &self,
+        flavour: Flavour,
+        requests: mpsc::Receiver<Bytes>,
+    ) -> BoxFuture<'_, Result<Opened, Lost>>;
+}
+
+/// A stream to a source. Dropped, it is given up.
+#[derive(Debug)]
+pub struct Opened {
+    /// Whom it leads to, for logs and status.
+    pub who: String,
+    /// What is answered.
+    pub answers: Box<dyn Answers>,
+}
+
+/// The answering side of a stream.
+pub trait Answers: fmt::Debug + Send {
+    /// The next bytes: gRPC frames, cut anywhere. None when the source has ended the stream as it
+    /// should. What is not taken holds the source up. Cancel-safe.
+    fn chunk(&mut self) -> BoxFuture<'_, Result<Option<Bytes>, Lost>>;
+
+    /// A first good message has come.
+    fn heard(&mut self);
+
+    /// The stream was given up for what the source did, or did not do.
+    fn failed(&mut self);
+}
+
+/// A stream that has ended, or did not begin.
+#[derive(Debug)]
+pub struct Lost {
+    /// Why, with its causes.
+    pub reason: BoxError,
+    /// The next attempt is made in another way, so that waiting is of no use.
+    pub at_once: bool,
+}
+
+impl Lost {
+    /// For that reason; the next attempt is better made later.
+    pub fn new(reason: impl Into<BoxError>) -> Self {
+        Self { reason: reason.into(), at_once: false }
+    }
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.reason.fmt(f)
+    }
+}
+
+impl std::error::Error for Lost {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.reason.source()
+    }
+}

@@ -7,13 +7,14 @@ PROFILE ?= dist
 DIR     ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo mesh build test lint unit scenarios tools packages fuzz clean
+.PHONY: help demo mesh build test lint unit scenarios tools packages bench-xds fuzz clean
 
 help:
 	@echo "make demo      a VM joins an embedded mesh, with a real Envoy (KEEP=1 leaves it up)"
 	@echo "make mesh      the mesh alone, to join by hand"
 	@echo "make test      every check and test: lint, unit, scenarios"
 	@echo "make packages  a .deb in target/packages"
+	@echo "make bench-xds what large pushes cost the agent and others (PILOT_AGENT=path, ROUNDS=3)"
 	@echo "make fuzz      every fuzz target for a minute (SECONDS_EACH=60)"
 
 build:
@@ -46,6 +47,13 @@ tools:
 packages:
 	$(CARGO) build --locked --profile $(PROFILE) --bin hawser
 	packaging/build-deb.sh $(TARGET)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/hawser $(TARGET)/packages
+
+# Both programs in one go, so that what they share is built once.
+ROUNDS ?= 3
+bench-xds:
+	$(CARGO) build --locked --release --workspace --bin hawser --bin xds
+	$(TARGET)/release/xds bench --hawser $(TARGET)/release/hawser --rounds $(ROUNDS) \
+		--out $(TARGET)/bench/xds.json $(if $(PILOT_AGENT),--pilot-agent $(PILOT_AGENT))
 
 SECONDS_EACH ?= 60
 fuzz:

@@ -3,7 +3,12 @@
 //! The first of them is the one under which the mesh reaches the machine. Where nobody has set it,
 //! it is the one from which the machine speaks to istiod.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use hawser_istiod::Endpoint;
 use hawser_node::{Node, addresses};
@@ -11,8 +16,6 @@ use hawser_rt::{Chain, addresses::Changes};
 use tokio::{net::lookup_host, sync::watch, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
-
-use std::net::IpAddr;
 
 use crate::config::{Config, source};
 
@@ -32,13 +35,17 @@ impl Addresses {
         Self { set: config.node.ip, istiod, known: known.unwrap_or_default() }
     }
 
-    /// Those of this moment.
+    /// Those of this moment; loopback on a machine that has none.
     pub(crate) async fn now(&self) -> Vec<IpAddr> {
+        self.ordered(&source::addresses()).await
+    }
+
+    async fn ordered(&self, others: &[IpAddr]) -> Vec<IpAddr> {
         let source = match (self.set, self.peer().await) {
             (None, Some(peer)) => hawser_rt::addresses::towards(peer).ok(),
             _ => None,
         };
-        addresses::order(self.set, source, &source::addresses())
+        addresses::order(self.set, source, others)
     }
 
     /// Publishes the node anew whenever its addresses have changed.
@@ -52,7 +59,12 @@ impl Addresses {
         let follow = async {
             loop {
                 changes.next().await;
-                let ips = self.now().await;
+                let others = source::addresses();
+                if others.is_empty() && self.set.is_none() {
+                    debug!("no address at the moment, the last one is kept");
+                    continue;
+                }
+                let ips = self.ordered(&others).await;
                 node.send_if_modified(|node| moved(node, &ips));
             }
         };

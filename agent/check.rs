@@ -72,10 +72,7 @@ fn usable(config: &Config) -> Vec<Problem> {
         problems.push(Problem::with("node", Causes(&error).to_string()));
     }
     if let Err(wrong) = options::probe(config) {
-        let told = |wrong: &hawser_health::Problem| {
-            Problem::with(format!("readinessProbe.{}", wrong.place), wrong.wrong.clone())
-        };
-        problems.extend(wrong.iter().map(told));
+        problems.extend(wrong.iter().map(|it| Problem::with(it.place.clone(), it.wrong.clone())));
     }
     problems
 }

@@ -9,6 +9,7 @@ mod run;
 mod span;
 mod status;
 mod version;
+mod xds;
 
 use std::{ffi::OsString, io::Write as _, path::PathBuf, process::ExitCode};
 
@@ -86,6 +87,7 @@ enum Command {
     Config(config::Show),
     Status(status::Status),
     Identity(identity::Identity),
+    Xds(xds::Xds),
     Version(version::Version),
 }
 
@@ -98,6 +100,7 @@ impl Command {
             Self::Config(show) => show.run(context),
             Self::Status(status) => status.run(context),
             Self::Identity(identity) => identity.run(context),
+            Self::Xds(xds) => xds.run(context),
             Self::Version(version) => version.run(),
         }
     }

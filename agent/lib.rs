@@ -29,13 +29,15 @@ use hawser_lastgood::Shelf;
 use hawser_node::Node;
 use hawser_pki::{Bundle, Identity};
 use hawser_rt::{
-    Chain, Clock, Gates, Notifier, Stopped, Tasks, metrics::Registry, signal::Signals, uds::Peers,
+    Chain, Clock, Gates, Notifier, Stopped, Tasks,
+    metrics::Registry,
+    signal::Signals,
+    uds::{Door, Peers},
 };
 use hawser_state::Store;
 use hawser_wasm::Modules;
 use hawser_xds::Seen;
 use tokio::{
-    net::UnixListener,
     signal::unix::{Signal, SignalKind, signal},
     sync::{Notify, watch},
 };
@@ -114,6 +116,8 @@ struct Agent<'a> {
     gates: Gates,
     clock: Clock,
     metrics: Registry,
+    /// Who may speak to the sockets that Envoy speaks to, and how many others have tried.
+    peers: Peers,
 }
 
 /// What the identity flow gives to the others.
@@ -133,6 +137,7 @@ impl<'a> Agent<'a> {
             gates: Gates::default(),
             clock: Clock::default(),
             metrics: Registry::default(),
+            peers: options::peers(config),
         }
     }
 
@@ -187,9 +192,9 @@ impl<'a> Agent<'a> {
     }
 
     /// Identity to Envoy.
-    fn secrets(&mut self, listener: UnixListener, flow: &Identified) -> Arc<hawser_sds::Counts> {
+    fn secrets(&mut self, listener: Door, flow: &Identified) -> Arc<hawser_sds::Counts> {
         let counts = Arc::new(hawser_sds::Counts::registered(&self.metrics));
-        let options = options::secrets(self.config, Arc::clone(&counts));
+        let options = options::secrets(self.config, self.peers.clone(), Arc::clone(&counts));
         let (pair, roots) = (flow.identity.clone(), flow.trusted.clone());
         self.tasks.spawn("sds", |stop| hawser_sds::serve(listener, options, pair, roots, stop));
         counts
@@ -220,7 +225,7 @@ impl<'a> Agent<'a> {
         let node = self.whereabouts(node);
         let health = self.health(admin, node.clone());
         let shelf = self.shelf();
-        let peers = options::peers(config);
+        let peers = self.peers.clone();
         let (seen, counts) = (Seen::default(), Arc::new(hawser_dns::Counts::default()));
         let facts = status::Mesh {
             names: names.clone(),
@@ -233,7 +238,7 @@ impl<'a> Agent<'a> {
         };
         let parts = hawser_xds::Parts {
             source: Arc::new(istiod.clone()),
-            shelf: shelf.clone(),
+            shelf,
             modules: self.modules(),
             health,
             node: node.clone(),

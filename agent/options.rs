@@ -82,9 +82,13 @@ pub(crate) fn identity(
 }
 
 /// The secrets that Envoy is served.
-pub(crate) fn secrets(config: &Config, counts: Arc<hawser_sds::Counts>) -> hawser_sds::Options {
+pub(crate) fn secrets(
+    config: &Config,
+    peers: Peers,
+    counts: Arc<hawser_sds::Counts>,
+) -> hawser_sds::Options {
     hawser_sds::Options {
-        peers: peers(config),
+        peers,
         counts,
         form: config.identity.form,
         crl: config.identity.crl.clone(),
@@ -93,7 +97,11 @@ pub(crate) fn secrets(config: &Config, counts: Arc<hawser_sds::Counts>) -> hawse
 
 /// Who may speak to the sockets that Envoy speaks to.
 pub(crate) fn peers(config: &Config) -> Peers {
-    Peers { uids: config.envoy.user.into_iter().collect(), ..Peers::default() }
+    Peers {
+        uids: config.envoy.user.into_iter().collect(),
+        groups: config.relay.group.into_iter().collect(),
+        ..Peers::default()
+    }
 }
 
 /// The files for other programs, if they are wanted.
@@ -214,8 +222,8 @@ pub(crate) fn unheeded(config: &Config) -> Vec<String> {
     let said = |name: &&(&str, &str)| config.variables.unheeded.contains(&name.0);
     let variables = UNHEEDED.iter().filter(said);
     let probe = probe(config).err().into_iter().flatten().map(|wrong| {
-        let place = format!("{PROBE}.{}", wrong.place);
-        format!("{place} of mesh.yaml: {}: the mesh takes this machine for healthy", wrong.wrong)
+        let hawser_health::Problem { place, wrong } = wrong;
+        format!("{place} of mesh.yaml: {wrong}: the mesh takes this machine for healthy")
     });
     fields
         .chain(probe)

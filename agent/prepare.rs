@@ -5,8 +5,8 @@ use std::{
     fs::{DirBuilder, File},
     io::{ErrorKind, Read as _},
     net::{IpAddr, SocketAddr},
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
-    path::{Path, PathBuf},
+    os::unix::fs::DirBuilderExt as _,
+    path::Path,
 };
 
 use anyhow::Context as _;
@@ -14,9 +14,9 @@ use hawser_dns::Sockets;
 use hawser_envoy::{bootstrap, grpc};
 use hawser_identity::SealKey;
 use hawser_node::Node;
-use hawser_rt::uds;
+use hawser_rt::uds::{self, Door};
 use hawser_state::{Store, write_file};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::TcpListener;
 use tracing::{info, warn};
 use zeroize::Zeroizing;
 
@@ -31,9 +31,9 @@ pub(crate) struct Prepared {
     pub(crate) node: Node,
     pub(crate) store: Store,
     pub(crate) seal: Option<SealKey>,
-    pub(crate) sds: UnixListener,
+    pub(crate) sds: Door,
     pub(crate) status: TcpListener,
-    pub(crate) says: UnixListener,
+    pub(crate) says: Door,
     /// What a machine needs that does more than keep certificates.
     pub(crate) mesh: Option<Mesh>,
     pub(crate) bound: Bound,
@@ -42,36 +42,28 @@ pub(crate) struct Prepared {
 /// What configuration, names and Envoy need.
 pub(crate) struct Mesh {
     pub(crate) admin: SocketAddr,
-    pub(crate) xds: UnixListener,
+    pub(crate) xds: Door,
     pub(crate) dns: Option<(Sockets, hawser_dns::Options)>,
 }
 
-/// The sockets that this process has bound, each with its inode. Taken away when dropped: whoever
-/// finds one expects an agent behind it. One that another agent has bound in the meantime stays.
+/// The sockets that this process has bound. Taken away when dropped: whoever finds one expects an
+/// agent behind it. One that another agent has bound in the meantime stays.
 #[derive(Debug, Default)]
-pub(crate) struct Bound(Vec<(PathBuf, Option<u64>)>);
+pub(crate) struct Bound(Vec<uds::Claim>);
 
 impl Bound {
-    fn bind(&mut self, path: PathBuf) -> Result<UnixListener, uds::Error> {
-        let listener = uds::bind(&path, 0o660)?;
-        let inode = inode(&path);
-        self.0.push((path, inode));
-        Ok(listener)
+    fn bind(&mut self, path: &Path, mode: u32) -> Result<Door, uds::Error> {
+        let door = Door::open(path, mode)?;
+        self.0.extend(door.claim());
+        Ok(door)
     }
-}
-
-fn inode(path: &Path) -> Option<u64> {
-    std::fs::symlink_metadata(path).ok().map(|file| file.ino())
 }
 
 impl Drop for Bound {
     fn drop(&mut self) {
-        for (socket, bound) in &self.0 {
-            if inode(socket) != *bound {
-                continue;
-            }
-            if let Err(error) = std::fs::remove_file(socket) {
-                warn!(path = %socket.display(), %error, "socket left behind");
+        for claim in &self.0 {
+            if let Err(error) = claim.remove() {
+                warn!(path = %claim.path().display(), %error, "socket left behind");
             }
         }
     }
@@ -86,8 +78,8 @@ pub(crate) async fn all(config: &Config) -> anyhow::Result<Prepared> {
     // The sockets first: where another agent runs, they are what tells.
     let paths = &config.paths;
     let mut bound = Bound::default();
-    let sds = bound.bind(paths.sds_socket()).context("serve certificates")?;
-    let says = bound.bind(paths.admin_socket()).context("serve status")?;
+    let sds = bound.bind(&paths.sds_socket(), ANYBODY).context("serve certificates")?;
+    let says = bound.bind(&paths.admin_socket(), 0o660).context("serve status")?;
     let status = TcpListener::bind(config.status).await;
     let status = status.with_context(|| {
         format!(
@@ -105,7 +97,7 @@ pub(crate) async fn all(config: &Config) -> anyhow::Result<Prepared> {
 
 fn mesh(config: &Config, node: &Node, port: u16, bound: &mut Bound) -> anyhow::Result<Mesh> {
     let paths = &config.paths;
-    let xds = bound.bind(paths.xds_socket()).context("serve configuration")?;
+    let xds = bound.bind(&paths.xds_socket(), ANYBODY).context("serve configuration")?;
     let dns = match &config.dns {
         Some(dns) => Some((Sockets::bind(&dns.listen)?, options::dns(config, dns))),
         None => None,
@@ -164,3 +156,6 @@ fn directories(paths: &Paths) -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+/// Whoever may not speak there is told apart by the agent, so that it can say so.
+const ANYBODY: u32 = 0o666;

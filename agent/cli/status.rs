@@ -74,12 +74,12 @@ fn screen(snapshot: &Snapshot) -> String {
     if let Some(trouble) = &relay.kept.trouble {
         row("", format!("not kept for a start without istiod: {trouble}"));
     }
-    for left_out in relay.left_out.iter().take(MAX_LEFT_OUT) {
-        row("", format!("cannot load {}, left out of {}", left_out.type_url, left_out.place));
+    for lacks in relay.lacks.iter().take(MAX_LACKS) {
+        let fate = if lacks.passes { "refuses what holds it:" } else { "is spared" };
+        row("", format!("cannot load {}, {fate} {} {}", lacks.type_url, lacks.place, lacks.name));
     }
-    if relay.left_out.len() > MAX_LEFT_OUT {
-        let more = relay.left_out.len() - MAX_LEFT_OUT;
-        row("", format!("and {more} more are left out, see --json"));
+    if relay.lacks.len() > MAX_LACKS {
+        row("", format!("and {} more, see --json", relay.lacks.len() - MAX_LACKS));
     }
     if relay.refused_peers > 0 {
         row("", format!("{} strangers were refused at its sockets", relay.refused_peers));
@@ -140,4 +140,4 @@ fn names(names: Option<usize>) -> String {
 }
 
 const MAX_LINE: usize = 200;
-const MAX_LEFT_OUT: usize = 8;
+const MAX_LACKS: usize = 8;

@@ -2,13 +2,8 @@
 
 use std::{convert::Infallible, time::SystemTime};
 
-use hawser_rt::uds::{Incoming, Peers};
-use tokio::{
-    io::AsyncWriteExt as _,
-    net::{UnixListener, UnixStream},
-    task::JoinSet,
-    time::timeout,
-};
+use hawser_rt::uds::{Door, Incoming, Peers};
+use tokio::{io::AsyncWriteExt as _, net::UnixStream, task::JoinSet, time::timeout};
 use tokio_stream::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 
@@ -18,12 +13,12 @@ use super::Facts;
 ///
 /// Root and the agent's own user, that is: see [`Peers`].
 pub async fn serve(
-    listener: UnixListener,
+    door: Door,
     peers: Peers,
     facts: Facts,
     stop: CancellationToken,
 ) -> Result<(), Infallible> {
-    let mut incoming = Incoming::new(listener, peers);
+    let mut incoming = Incoming::new(door, peers);
     let mut answers = JoinSet::new();
     // Cancel safe: a connection is accepted whole or not at all.
     loop {

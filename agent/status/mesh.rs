@@ -75,8 +75,8 @@ pub struct RelayStatus {
     pub trouble: Option<String>,
     /// Set while Envoy works with what it took before, and nobody confirms it.
     pub stale: Option<StaleStatus>,
-    /// What Envoy cannot load, and was spared.
-    pub left_out: Vec<LeftOutStatus>,
+    /// What Envoy cannot load.
+    pub lacks: Vec<LacksStatus>,
     /// Messages that were none, and were kept from Envoy.
     pub unreadable: u64,
     /// Strangers who wanted to connect.
@@ -87,7 +87,6 @@ pub struct RelayStatus {
 
 /// Configuration that may not hold any more.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "as above")]
 pub struct StaleStatus {
     /// When Envoy took the oldest part of it. Seconds since 1970.
     pub of: u64,
@@ -98,10 +97,12 @@ pub struct StaleStatus {
 /// A part of the configuration that Envoy cannot load.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "as above")]
-pub struct LeftOutStatus {
+pub struct LacksStatus {
     pub place: String,
     pub name: String,
     pub type_url: String,
+    /// Whether Envoy is given it all the same, and refuses what holds it.
+    pub passes: bool,
 }
 
 /// What Envoy took last, on disk.
@@ -194,7 +195,7 @@ impl Mesh {
             stale: standing
                 .stale
                 .map(|stale| StaleStatus { of: seconds(stale.of), since: seconds(stale.since) }),
-            left_out: standing.left_out.into_iter().map(Into::into).collect(),
+            lacks: standing.lacks.into_iter().map(Into::into).collect(),
             unreadable: standing.unreadable,
             refused_peers: self.refused.load(Ordering::Relaxed),
             kept: self.kept(),
@@ -241,10 +242,10 @@ fn istiod(address: &str, names: &hawser_xds::Names) -> IstiodStatus {
     }
 }
 
-impl From<hawser_xds::LeftOut> for LeftOutStatus {
-    fn from(left_out: hawser_xds::LeftOut) -> Self {
-        let hawser_xds::LeftOut { place, name, type_url } = left_out;
-        Self { place, name, type_url }
+impl From<hawser_xds::Lacks> for LacksStatus {
+    fn from(lacks: hawser_xds::Lacks) -> Self {
+        let hawser_xds::Lacks { place, name, type_url, passes } = lacks;
+        Self { place, name, type_url, passes }
     }
 }
 

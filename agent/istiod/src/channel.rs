@@ -85,7 +85,7 @@ impl Service<Request<Body>> for Channel {
 
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("hawser/", env!("CARGO_PKG_VERSION")));
 /// For each stream and for all of them: this much may wait for a slow reader.
-const WINDOW: u32 = 1 << 20;
+const WINDOW: u32 = 512 << 10;
 /// Of what istiod sends. Larger ones than the usual 16 KiB cost less, and are held whole.
 const LARGEST_FRAME: u32 = 64 << 10;
 const PING_EVERY: Duration = Duration::from_secs(30);

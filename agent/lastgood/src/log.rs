@@ -330,6 +330,8 @@ impl Log {
             return Ok(());
         }
         let directory = self.path.parent().unwrap_or(&self.path);
+        // The shelf too: who can write there can put another book in the place of this one.
+        directory.parent().map_or(Ok(()), place::directory)?;
         place::directory(directory)?;
         if self.file.is_some() {
             return self.reopen();

@@ -18,9 +18,18 @@ use crate::{
     step::step,
 };
 
+/// Whether a book and the shelf it is on, as far as they are there, are only ours.
+pub(crate) fn trusted(book: &Path) -> Result<(), Error> {
+    for path in book.parent().into_iter().chain([book]) {
+        if fs::symlink_metadata(path).is_ok() {
+            check(path)?;
+        }
+    }
+    Ok(())
+}
+
 /// Makes a directory of ours, or checks that it is one.
 pub(crate) fn directory(path: &Path) -> Result<(), Error> {
-    let own = geteuid().as_raw();
     if fs::symlink_metadata(path).is_err() {
         step();
         DirBuilder::new()
@@ -29,6 +38,11 @@ pub(crate) fn directory(path: &Path) -> Result<(), Error> {
             .create(path)
             .map_err(|source| Error::CreateDirectory { path: path.into(), source })?;
     }
+    check(path)
+}
+
+fn check(path: &Path) -> Result<(), Error> {
+    let own = geteuid().as_raw();
     let found = fs::symlink_metadata(path)
         .map_err(|source| Error::OpenDirectory { path: path.into(), source })?;
     if !found.is_dir() {

@@ -279,8 +279,9 @@ impl Kept {
         }
     }
 
-    pub(crate) fn release(&self, extension: &str) {
-        self.index.lock().release(extension);
+    /// Every extension but these is given up.
+    pub(crate) fn release_but(&self, extensions: &[String]) {
+        self.index.lock().release_but(extensions);
     }
 
     fn file(&self, key: &Key) -> PathBuf {

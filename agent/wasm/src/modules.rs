@@ -131,9 +131,10 @@ impl Modules {
         }
     }
 
-    /// Notes that Envoy has given up the extension of that name: its module may go when it is old.
-    pub fn forget(&self, extension: &str) {
-        self.shared.kept.release(extension);
+    /// Notes that Envoy wants these extensions and no others: the modules of all others may go when
+    /// they are old.
+    pub fn only(&self, extensions: &[String]) {
+        self.shared.kept.release_but(extensions);
     }
 
     /// Removes what has not been used for long, until it is told to stop.

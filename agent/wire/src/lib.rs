@@ -3,6 +3,7 @@
 //! - [`Request`], [`Response`]: the outermost fields of a message that is here as a whole.
 //! - [`Frames`], [`Reader`]: messages split and followed while their bytes pass in chunks, however
 //!   large they are; and [`Ending`], which completes one whose sender is gone.
+//! - [`Fieldwise`]: a large message handed on field by field, to be rewritten on its way.
 //! - [`edit`], [`mod@write`], [`resource_name`], [`outline()`]: what rewrites, names and shows them.
 //!
 //! Pure and bounds-checked: any bytes are either understood or [`Malformed`], in time linear in
@@ -11,6 +12,7 @@
 
 pub mod edit;
 mod fields;
+pub mod fieldwise;
 mod flavour;
 mod frames;
 mod name;
@@ -22,6 +24,7 @@ pub mod write;
 
 pub use edit::{Edit, rebuild};
 pub use fields::{Fields, Malformed, Value};
+pub use fieldwise::Fieldwise;
 pub use flavour::{Flavour, SERVICE};
 pub use frames::{Broken, Frames, Part};
 pub use name::resource_name;

@@ -167,7 +167,7 @@ impl Reader {
             return Some(Ending::empty(self.told == Told::Response));
         }
         let anchor = self.anchor.as_ref()?;
-        Some(Ending::new(anchor, self.releasable(), self.length, self.type_url()))
+        Some(Ending::new(anchor, self.releasable(), self.length))
     }
 
     fn complete(&self) -> bool {

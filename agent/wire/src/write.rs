@@ -50,6 +50,37 @@ pub fn header_length(number: u32, length: usize) -> usize {
     varint_length(u64::from(number) << 3) + varint_length(wide(length))
 }
 
+/// Fields that nobody knows, of exactly `length` bytes in all; false for a single byte, which no
+/// field has.
+pub fn filler(into: &mut Vec<u8>, length: usize) -> bool {
+    let mut left = length;
+    if left == SHORTEST.len() {
+        into.extend_from_slice(&SHORTEST);
+        left = 0;
+    }
+    while left > 1 {
+        // Where a length takes one byte more there is a gap: a short field before it closes it.
+        let value = unknown(left).unwrap_or(0);
+        header(into, UNKNOWN, value);
+        into.resize(into.len() + value, 0);
+        left = left.saturating_sub(header_length(UNKNOWN, value) + value);
+    }
+    left == 0
+}
+
+/// How long the value of a field [`UNKNOWN`] of exactly `length` bytes is.
+pub(crate) fn unknown(length: usize) -> Option<usize> {
+    (1..=10).find_map(|varint| {
+        let value = length.checked_sub(header_length(UNKNOWN, 0) - 1 + varint)?;
+        (header_length(UNKNOWN, value) + value == length).then_some(value)
+    })
+}
+
+/// A number that no field of a response, a resource or an `Any` has, or is going to have.
+pub(crate) const UNKNOWN: u32 = 2047;
+/// The only field that has two bytes: number 15, empty, so valid whatever it might come to mean.
+pub(crate) const SHORTEST: [u8; 2] = [0x7a, 0];
+
 /// The gRPC prefix of an uncompressed message of that length.
 pub fn prefix(length: usize) -> [u8; 5] {
     // No message comes near: `Frames` and the readers of files have their limits far below.
@@ -97,6 +128,16 @@ mod tests {
             let mut before = Vec::new();
             header(&mut before, field, 300);
             assert_eq!(before.len(), header_length(field, 300));
+        }
+    }
+
+    #[test]
+    fn filler_has_any_length_but_one() {
+        for length in (0..600).chain(16_380..16_400) {
+            let mut filled = Vec::new();
+            assert_eq!(filler(&mut filled, length), length != 1);
+            assert_eq!(filled.len(), if length == 1 { 0 } else { length });
+            assert!(crate::Fields::new(&filled).all(|field| field.is_ok()));
         }
     }
 

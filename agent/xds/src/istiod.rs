@@ -45,7 +45,7 @@ struct Stream {
 /// istiod does not even begin to answer before it has been asked.
 enum Stage {
     Opening(BoxFuture<'static, Result<Exchange, Status>>),
-    Open(Exchange),
+    Open(Box<Exchange>),
     Over,
 }
 
@@ -53,7 +53,9 @@ impl Stream {
     async fn next(&mut self) -> Result<Option<Bytes>, Status> {
         loop {
             match &mut self.stage {
-                Stage::Opening(opening) => self.stage = Stage::Open(opening.as_mut().await?),
+                Stage::Opening(opening) => {
+                    self.stage = Stage::Open(Box::new(opening.as_mut().await?));
+                }
                 Stage::Open(exchange) => return exchange.chunk().await,
                 Stage::Over => return Ok(None),
             }

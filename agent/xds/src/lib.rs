@@ -1,25 +1,29 @@
-//! Istiod to Envoy: the relay of configuration, the name table, and the roots of the mesh.
+//! Configuration to Envoy: served from a source, which istiod is; the name table; and the roots of
+//! the mesh.
 //!
 //! ```text
-//!  Envoy ──▶ downstream ──▶ relay ◀──▶ session (pure)        one per Envoy stream
-//!                            │  ▲
-//!                            ▼  │ raw bytes
-//!                           upstream ──▶ istiod
-//!                            ▲
-//!  names, roots ◀── own ─────┘                               the agent's own stream
+//!  source (istiod is one)                       lastgood: what Envoy took
+//!    │ bytes as they come                          ▲ drafts     │ replays
+//!    ▼                                             │            ▼
+//!  relay: answers ──▶ passage ──▶ record ──────────┘        downstream ──▶ Envoy
+//!    ▲                   └── gathered, streamed, made fit ──────▲            │
+//!    └── session (pure): what Envoy wants, over many streams ◀── asks ◀──────┘
+//!
+//!  names, roots ◀── own ──▶ istiod               the agent's own stream
 //! ```
 //!
 //! What always holds:
 //!
-//! - What is relayed is not decoded: the bytes that arrive are the bytes that leave, whatever
-//!   their type and size. A shallow look at the outermost fields decides and counts.
-//! - A type that the agent keeps for itself never reaches Envoy.
-//! - Envoy's requests are queued without a bound on their number, istiod's responses one at a
-//!   time. Bounding both sides deadlocks them (istio/istio#39209); what bounds the queue is its
-//!   size in bytes, and the stream ends when that is exceeded.
+//! - Envoy's stream ends by Envoy, by what Envoy sends, or with the agent: not by its source.
+//! - What passes is not decoded, and what is large is never here as a whole: the bytes that arrive
+//!   are the bytes that leave. Only what this Envoy could not load, and remote modules, are
+//!   rewritten, resource by resource.
+//! - A response that cannot be read does not pass; the stream it came on is given up.
+//! - A type that the agent keeps for itself passes neither way, and a source never hears of a
+//!   response that was not its own.
+//! - Requests wait without a bound on their number, and with one on their bytes; responses pass one
+//!   at a time. Bounding the number of both deadlocks them (istio/istio#39209).
 //! - Names and roots do not depend on Envoy: they come on a stream of the agent's own.
-//! - An istiod that does not know who asks is shown something else at once, if there is anything
-//!   else to show; Envoy does not notice.
 
 mod downstream;
 mod istiod;
@@ -37,10 +41,10 @@ mod session;
 pub mod source;
 #[cfg(test)]
 mod tests;
+#[doc(hidden)]
+pub mod trial;
 
 pub use own::{Own, follow};
-pub use seen::{
-    Exchange, Failure, LeftOut, Names, Rejection, Seen, Stale, Standing, Trust, Version,
-};
+pub use seen::{Exchange, Failure, Lacks, Names, Rejection, Seen, Stale, Standing, Trust, Version};
 pub use serve::{Error, Fit, Options, Parts, serve};
 pub use source::Source;

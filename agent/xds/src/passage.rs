@@ -3,12 +3,13 @@
 //! - A small one is gathered before a byte of it leaves, so that losing its sender costs nothing.
 //! - A large one leaves as it comes, and never as a whole is it here. If its sender is lost it is
 //!   completed with an ending that Envoy refuses, and Envoy's stream goes on.
-//! - One that has to be rewritten is gathered, whatever its size, within a limit.
+//! - One whose resources have to be made fit is rewritten field by field as it leaves; one with
+//!   modules to be fetched is gathered, within a limit.
 
 use std::collections::VecDeque;
 
 use bytes::{Buf, Bytes, BytesMut};
-use hawser_wire::{Event, Malformed, Reader, Response, Tail, write};
+use hawser_wire::{Event, Fieldwise, Malformed, Reader, Response, Tail, write};
 
 use crate::{downstream::Deaf, record::Record, relay::Relay, session::Sent};
 
@@ -91,9 +92,10 @@ impl<'a> Passage<'a> {
         let course = std::mem::replace(&mut self.course, Course::Skipped);
         let Course::Looking { reader, length, events, waiting } = course else { return Ok(()) };
         if !self.relay.session().passes(type_url) {
-            return Ok(self.relay.withheld(type_url));
+            self.relay.withheld(type_url);
+            return Ok(());
         }
-        if self.relay.rewrites(type_url) {
+        if self.relay.localizes(type_url) {
             self.course = if length > MOST_GATHERED {
                 Course::Refused(reader)
             } else {
@@ -104,6 +106,20 @@ impl<'a> Passage<'a> {
             return Ok(());
         }
         let record = Record::kept(self.relay, type_url);
+        if self.relay.fits(type_url) {
+            // What is told of it is what leaves, so the reader begins again behind the fitting.
+            let reader = Reader::new(self.relay.flavour(), length);
+            let mut streamed = Streamed::new(self.relay, reader, length, record).fitted(type_url);
+            let mut passed = Ok(());
+            for data in waiting {
+                passed = streamed.data(data).await;
+                if passed.is_err() {
+                    break;
+                }
+            }
+            self.course = Course::Streamed(Box::new(streamed));
+            return passed;
+        }
         let mut streamed = Box::new(Streamed::new(self.relay, reader, length, record));
         streamed.events = events;
         streamed.waiting = waiting;
@@ -145,8 +161,8 @@ async fn whole(relay: &Relay, message: Bytes) -> Result<(), Fault> {
     let seen = Response::scan(relay.flavour(), &message)?;
     let (type_url, nonce) = (seen.type_url.to_owned(), seen.nonce.to_owned());
     if !relay.session().passes(&type_url) {
-        // Its other fields are looked at all the same: garbage is no good message.
-        return Ok(relay.withheld(&type_url));
+        relay.withheld(&type_url);
+        return Ok(());
     }
     let message = if relay.rewrites(&type_url) {
         match relay.rewritten(&type_url, &message).await {
@@ -208,12 +224,22 @@ pub(crate) struct Streamed<'a> {
     waiting: VecDeque<Bytes>,
     left: usize,
     came: Came,
+    /// It is made fit field by field.
+    fieldwise: Option<Fieldwise>,
 }
 
 impl<'a> Streamed<'a> {
     pub(crate) fn new(relay: &'a Relay, reader: Reader, length: usize, record: Record<'a>) -> Self {
         let (events, waiting, came) = (Vec::new(), VecDeque::new(), Came::Answered);
-        Self { relay, reader, length, record, events, waiting, left: 0, came }
+        let fieldwise = None;
+        Self { relay, reader, length, record, events, waiting, left: 0, came, fieldwise }
+    }
+
+    /// Envoy cannot load everything of that type: each resource is made fit on its way, in as many
+    /// bytes as it had, since how long the response is has been said before.
+    pub(crate) fn fitted(mut self, type_url: &str) -> Self {
+        self.fieldwise = self.relay.fits(type_url).then(|| Fieldwise::new(MOST_GATHERED));
+        self
     }
 
     /// It was kept.
@@ -223,6 +249,21 @@ impl<'a> Streamed<'a> {
     }
 
     pub(crate) async fn data(&mut self, data: Bytes) -> Result<(), Fault> {
+        let data = match &mut self.fieldwise {
+            Some(fieldwise) => {
+                let mut fit = BytesMut::new();
+                fieldwise.push(&data);
+                while let Some(field) = fieldwise.next_field()? {
+                    fit.extend_from_slice(&self.relay.field(field)?);
+                }
+                fit.freeze()
+            }
+            None => data,
+        };
+        // Nothing is said without a word: Envoy takes empty frames for an attack.
+        if data.is_empty() {
+            return Ok(());
+        }
         self.waiting.push_back(data.clone());
         let events = &mut self.events;
         self.reader.push(&data, &mut |event| events.push(event))?;
@@ -288,6 +329,6 @@ impl<'a> Streamed<'a> {
 }
 
 /// What is gathered before it leaves.
-const HOLD: usize = 256 << 10;
+pub(crate) const HOLD: usize = 256 << 10;
 /// What is gathered to be rewritten.
-pub(crate) const MOST_GATHERED: usize = 64 << 20;
+const MOST_GATHERED: usize = 64 << 20;

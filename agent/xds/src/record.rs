@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 use hawser_lastgood::{Draft, Pending};
-use hawser_proto::type_url;
 use hawser_wire::{Event, Flavour};
 
 use crate::{
@@ -25,8 +24,7 @@ pub(crate) struct Record<'a> {
 impl<'a> Record<'a> {
     /// Of a response that is worth keeping.
     pub(crate) fn kept(relay: &'a Relay, type_url: &str) -> Self {
-        let whole = relay.flavour() == Flavour::Sotw
-            && [type_url::LISTENER, type_url::CLUSTER].contains(&type_url);
+        let whole = relay.session().tells_all(type_url);
         let book = relay.book();
         let draft = book.map(|book| book.draft(type_url, relay.flavour(), whole));
         Self { draft, ..Self::passing(relay, type_url) }

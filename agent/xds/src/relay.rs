@@ -52,6 +52,7 @@ pub(crate) struct Shared {
 
 /// Serves a stream until Envoy ends it, or the agent stops.
 pub(crate) async fn relay(accepted: Accepted, shared: Shared) {
+    static TOLD: Throttle = Throttle::new(PERIOD);
     let Accepted { flavour, requests, voice, slot: _slot } = accepted;
     let seen = shared.seen.clone();
     seen.change(|standing| standing.streams += 1);
@@ -65,7 +66,6 @@ pub(crate) async fn relay(accepted: Accepted, shared: Shared) {
         Ended::Envoy => metrics.envoy_ended.expected.increment(),
         Ended::Refused(status) => {
             metrics.envoy_ended.broken.increment();
-            static TOLD: Throttle = Throttle::new(PERIOD);
             if let Some(suppressed) = TOLD.allow() {
                 let reason = status.message();
                 warn!(flow = "xds", reason, suppressed, "stream of a client refused");
@@ -303,7 +303,7 @@ fn address(node: &Node) -> Address {
 /// Done when there is another value; never, when there cannot be one.
 async fn changed<T>(watched: &mut watch::Receiver<T>) {
     if watched.changed().await.is_err() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

@@ -35,8 +35,8 @@ pub struct Standing {
     pub unreadable: u64,
     /// Messages of types that are not for the other side, and did not pass.
     pub withheld: u64,
-    /// What Envoy cannot load, and was not given.
-    pub left_out: BTreeSet<LeftOut>,
+    /// What Envoy cannot load.
+    pub lacks: BTreeSet<Lacks>,
     /// The last time that there was no stream to istiod, or that it was lost.
     pub failure: Option<Failure>,
     /// The agent's own stream, and the name table that comes on it.
@@ -56,13 +56,16 @@ pub struct Stale {
 
 /// Something that Envoy cannot load.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct LeftOut {
-    /// Where it was: the kind of filter, or of other extension.
+pub struct Lacks {
+    /// Where it is: the kind of filter, or of other extension.
     pub place: String,
     /// What it is called there.
     pub name: String,
     /// Its type.
     pub type_url: String,
+    /// Whether it is passed on all the same, because to leave it out could let somebody in. Envoy
+    /// refuses what holds it.
+    pub passes: bool,
 }
 
 /// What went over Envoy's streams of one type.
@@ -156,6 +159,14 @@ impl Seen {
         self.0.send_modify(change);
     }
 
+    /// Notes what Envoy cannot load; whether that is news.
+    pub(crate) fn lacks(&self, lacks: &Lacks) -> bool {
+        self.0.send_if_modified(|standing| {
+            let room = standing.lacks.len() < MOST_LACKS;
+            room && !standing.lacks.contains(lacks) && standing.lacks.insert(lacks.clone())
+        })
+    }
+
     pub(crate) fn note(&self, note: Note, at: SystemTime) {
         self.change(|standing| standing.note(note, at));
     }
@@ -199,3 +210,5 @@ impl Standing {
 }
 
 const MOST_TYPES: usize = 64;
+/// As many as anybody would read.
+const MOST_LACKS: usize = 256;

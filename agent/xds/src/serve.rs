@@ -7,7 +7,6 @@ use hawser_node::Node;
 use hawser_rt::{metrics::Registry, uds};
 use hawser_wasm::Modules;
 use tokio::{
-    net::UnixListener,
     sync::{mpsc, watch},
     task::JoinSet,
 };
@@ -78,7 +77,7 @@ pub enum Error {
 /// The `:authority` of a client must be a host name: one that sends its socket's path there is
 /// refused by HTTP/2. Envoy sends the name of its cluster, gRPC libraries `localhost`.
 pub async fn serve(
-    listener: UnixListener,
+    door: impl Into<uds::Door>,
     options: Options,
     parts: Parts,
     seen: Seen,
@@ -92,7 +91,7 @@ pub async fn serve(
         .http2_max_header_list_size(LARGEST_HEADERS)
         .add_service(Downstream::new(accepted))
         .serve_with_incoming_shutdown(
-            uds::Incoming::new(listener, options.peers.clone()),
+            uds::Incoming::new(door, options.peers.clone()),
             stop.clone().cancelled_owned(),
         );
     let mut server = std::pin::pin!(server);

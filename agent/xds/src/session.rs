@@ -15,28 +15,32 @@
 
 mod asking;
 mod compose;
+mod epoch;
 mod names;
 mod node;
 mod queue;
 #[cfg(test)]
 mod tests;
+mod told;
 mod topic;
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use hawser_proto::type_url;
-use hawser_wire::{Flavour, Malformed};
+use hawser_wire::Flavour;
 
 use self::{
     asking::Asking,
     compose::Compose,
+    epoch::Epoch,
     queue::{Queue, Waiting},
     topic::{About, Origin, Topic},
 };
 pub(crate) use self::{
     names::Changes,
     node::{Address, Introduction},
+    told::{Heard, Note, Refusal, Wish},
     topic::Sent,
 };
 
@@ -52,74 +56,6 @@ pub(crate) struct Session<R> {
     order: Vec<String>,
     queue: Queue,
     epoch: Epoch,
-}
-
-/// The present stream to whoever answers.
-#[derive(Debug, Default)]
-struct Epoch {
-    number: u64,
-    /// Between its begin and its end.
-    open: bool,
-    /// It was told who asks.
-    introduced: bool,
-    /// It was asked for listeners, and with that knows the workload well enough to be told of its
-    /// health.
-    registered: bool,
-    /// It has answered.
-    heard: bool,
-}
-
-/// What a message meant, for whoever keeps count.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Note {
-    /// Envoy asks.
-    Asked { type_url: String },
-    /// Envoy has taken a response.
-    Accepted { type_url: String, version: String },
-    /// Envoy has refused a response.
-    Rejected { type_url: String, version: String, error: String },
-    /// A response passes to Envoy.
-    Sent { type_url: String, version: String, resources: usize },
-    /// A message of a type that is not for the other side; it does not pass.
-    Withheld { type_url: String },
-    /// Nothing that anybody would count.
-    Nothing,
-}
-
-/// What a request of Envoy's led to.
-#[derive(Debug)]
-pub(crate) struct Heard<R> {
-    pub(crate) note: Note,
-    /// Of a response that Envoy has taken.
-    pub(crate) accepted: Option<R>,
-    /// Of this type, Envoy wants less than before.
-    pub(crate) less: Option<String>,
-}
-
-/// What Envoy waits for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Wish {
-    pub(crate) type_url: String,
-    /// None: everything there is.
-    pub(crate) wanted: Option<Vec<String>>,
-    pub(crate) held: Vec<String>,
-}
-
-/// Why Envoy's stream cannot go on.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Refusal {
-    #[error("nobody takes the requests: {bytes} bytes of them wait, at most {MOST_WAITING} may")]
-    Overflow { bytes: usize },
-    #[error("not a discovery request, or one without a type")]
-    Unreadable,
-    #[error("more than {MOST_TYPES} types are asked for on one stream")]
-    TooManyTypes,
-}
-
-impl From<Malformed> for Refusal {
-    fn from(Malformed: Malformed) -> Self {
-        Self::Unreadable
-    }
 }
 
 impl<R> Session<R> {
@@ -150,7 +86,7 @@ impl<R> Session<R> {
         }
         if is_kept(asking.type_url) {
             let note = Note::Withheld { type_url: brief(asking.type_url) };
-            return Ok(Heard { note, accepted: None, less: None });
+            return Ok(Heard { note, accepted: None, less: None, has: None });
         }
         let first = !self.topics.contains_key(asking.type_url);
         if first && self.topics.len() >= MOST_TYPES {
@@ -176,7 +112,23 @@ impl<R> Session<R> {
         if bytes > MOST_WAITING {
             return Err(Refusal::Overflow { bytes });
         }
-        Ok(Heard { note, accepted, less: wants.less.then(|| asking.type_url.to_owned()) })
+        let type_url = || asking.type_url.to_owned();
+        let has = (first && !asking.held.is_empty()).then(type_url);
+        Ok(Heard { note, accepted, less: wants.less.then(type_url), has })
+    }
+
+    /// What Envoy has from before is compared with what was kept (names and versions): the agent may
+    /// not have lived to hear what Envoy took. What differs is asked for as if it were old.
+    pub(crate) fn reconcile(&mut self, type_url: &str, kept: &[(String, String)]) {
+        let Some(topic) = self.topics.get_mut(type_url) else { return };
+        if topic.reconcile(kept) {
+            topic.first = None;
+            if self.epoch.open && topic.asked_in == self.epoch.number {
+                topic.asked_in = 0;
+                self.queue.remove(type_url);
+                self.ask(type_url);
+            }
+        }
     }
 
     /// Puts what a request is for whoever answers into the queue.
@@ -186,7 +138,7 @@ impl<R> Session<R> {
         };
         let asked = topic.asked_in == self.epoch.number;
         if about_now && (asked || asking.rejection.is_none()) {
-            topic.asked_in = self.epoch.number;
+            topic.asked(self.epoch.number, !asking.held.is_empty());
             let receipt = self.flavour == Flavour::Delta && asking.is_receipt();
             let refusal = asking.rejection.is_some();
             let sotw = self.flavour == Flavour::Sotw;
@@ -221,14 +173,16 @@ impl<R> Session<R> {
     /// Asks for a type as on a new stream.
     fn ask(&mut self, type_url: &str) {
         let Some(topic) = self.topics.get_mut(type_url) else { return };
-        topic.asked_in = self.epoch.number;
-        let messages: Vec<_> = match &topic.first {
-            Some(first) => vec![first.clone()],
+        let (messages, has_some) = match &topic.first {
+            Some(first) => (vec![first.clone()], topic.has_some()),
             None => {
                 let requests = topic.firsts(self.flavour, type_url);
-                requests.iter().map(|request| request.message(self.flavour)).collect()
+                let has_some = requests.iter().any(|request| !request.held.is_empty());
+                let messages = requests.iter().map(|request| request.message(self.flavour));
+                (messages.collect(), has_some)
             }
         };
+        topic.asked(self.epoch.number, has_some);
         for message in messages {
             self.push(type_url, message);
         }
@@ -240,80 +194,23 @@ impl<R> Session<R> {
         self.queue.push(Waiting { type_url, message, replaceable: sotw, replaces: sotw });
     }
 
-    /// A stream to whoever answers is being opened: what Envoy wants is asked for on it.
-    pub(crate) fn begin(&mut self) {
-        self.end();
-        self.epoch = Epoch { number: self.epoch.number + 1, open: true, ..Epoch::default() };
-        for type_url in self.order.clone() {
-            self.ask(&type_url);
-        }
-    }
-
-    /// It has ended, or was not opened.
-    pub(crate) fn end(&mut self) {
-        self.queue.clear();
-        self.epoch.open = false;
-        if std::mem::take(&mut self.epoch.heard) {
-            self.topics.values_mut().for_each(Topic::abandoned);
-        }
-    }
-
-    /// Whether a request waits.
-    pub(crate) fn has_request(&self) -> bool {
-        !self.queue.is_empty()
-    }
-
-    /// The oldest request that waits.
-    pub(crate) fn next_request(&mut self) -> Option<Bytes> {
-        let Waiting { type_url, message, .. } = self.queue.pop()?;
-        if type_url == type_url::LISTENER && !std::mem::replace(&mut self.epoch.registered, true) {
-            self.tell_health();
-        }
-        if std::mem::replace(&mut self.epoch.introduced, true) {
-            return Some(message);
-        }
-        // A node that cannot be read was refused when it came.
-        let who = self.who.as_ref();
-        let introduced = who.and_then(|who| who.put(self.flavour, &message, &self.address).ok());
-        Some(introduced.unwrap_or(message))
-    }
-
-    /// The workload's health, if anybody looks at it.
-    pub(crate) fn health(&mut self, health: Option<Result<(), String>>) {
-        if self.health == health {
-            return;
-        }
-        self.health = health;
-        if self.epoch.open && self.epoch.registered {
-            self.tell_health();
-        }
-    }
-
-    fn tell_health(&mut self) {
-        let program = self.who.as_ref().is_some_and(Introduction::is_program);
-        let Some(health) = self.health.as_ref().filter(|_| !program) else { return };
-        let error = health.as_ref().err().map(String::as_str);
-        let report = Compose { type_url: type_url::HEALTH, error, ..Compose::default() };
-        // An older one that still waits must not come behind.
-        self.queue.remove(type_url::HEALTH);
-        self.queue.push_front(Waiting {
-            type_url: type_url::HEALTH.to_owned(),
-            message: report.message(self.flavour),
-            replaceable: false,
-            replaces: false,
-        });
-    }
-
-    /// The machine has moved; whether that matters to this stream. Then a new epoch is to begin.
-    pub(crate) fn moved(&mut self, address: Address) -> bool {
-        let differs = self.address != address;
-        self.address = address;
-        differs && self.epoch.introduced
-    }
-
     /// Whether a response of that type is for Envoy.
     pub(crate) fn passes(&self, type_url: &str) -> bool {
         !is_kept(type_url) && self.topics.contains_key(type_url)
+    }
+
+    /// Whether the next response of that type replaces all that Envoy has of it.
+    pub(crate) fn tells_all(&self, type_url: &str) -> bool {
+        match self.flavour {
+            Flavour::Sotw => [type_url::LISTENER, type_url::CLUSTER].contains(&type_url),
+            Flavour::Delta => self.topics.get(type_url).is_some_and(Topic::tells_all),
+        }
+    }
+
+    /// The types that Envoy wants by name, with the names.
+    pub(crate) fn all_wanted(&self) -> Vec<(String, Option<Vec<String>>)> {
+        let topics = self.topics.iter();
+        topics.map(|(type_url, topic)| (type_url.clone(), topic.wanted(self.flavour))).collect()
     }
 
     /// Whether a resource in that version is no news to Envoy.
@@ -386,8 +283,16 @@ impl<R> Session<R> {
         topic.settled();
         topic.stale |= sent.as_ref().is_none_or(|sent| !sent.broken) && topic.has_something(&sent);
         if let Some(sent) = sent {
+            let asked = self.epoch.open && topic.asked_in == self.epoch.number;
+            self.epoch.outdated |= asked && self.flavour == Flavour::Delta;
             topic.sent(Origin::Kept, sent);
         }
+    }
+
+    /// Whether the present epoch was told less than Envoy has by now. What it says would leave
+    /// Envoy with things that are no more: another one has to begin.
+    pub(crate) fn is_outdated(&self) -> bool {
+        self.epoch.outdated && !self.epoch.heard
     }
 
     /// Whether some of what Envoy has is what was kept, and may not hold any more.
@@ -405,13 +310,6 @@ impl<R> Session<R> {
     /// All that Envoy wants of a type by its name; none if it wants everything.
     pub(crate) fn wanted(&self, type_url: &str) -> Option<Vec<String>> {
         self.topics.get(type_url)?.wanted(self.flavour)
-    }
-}
-
-impl Epoch {
-    /// Whether a response came from this one.
-    fn is(&self, origin: Origin) -> bool {
-        self.open && origin == Origin::Epoch(self.number)
     }
 }
 

@@ -198,6 +198,7 @@ impl XdsClient {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        #[expect(clippy::disallowed_methods, reason = "as many as a test gives")]
         let (commands, told) = mpsc::unbounded_channel();
         let (sender, held) = watch::channel(Held::default());
         let mut task = JoinSet::new();

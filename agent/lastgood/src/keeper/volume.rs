@@ -39,6 +39,10 @@ impl Volume {
             logs: BTreeMap::new(),
         };
         let mut troubles = Vec::new();
+        if let Err(error) = place::trusted(&volume.directory) {
+            troubles.push((String::new(), error));
+            return (volume, troubles);
+        }
         for path in place::logs(&volume.directory).unwrap_or_default() {
             // What it is not is found out, and set aside, when it is loaded.
             let type_url = match place::open(&path, false) {

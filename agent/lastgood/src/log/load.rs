@@ -55,6 +55,7 @@ impl Log {
             let path = path.clone();
             move |source| Error::Read { path, source }
         };
+        self.path.parent().map_or(Ok(()), place::trusted)?;
         let opened = place::open(&self.path, true).map_err(fail(&self.path))?;
         let (file, title, begin, writable) = match opened {
             Opened::Absent => return Ok(()),

@@ -65,7 +65,7 @@ async fn a_flipped_byte_anywhere_costs_what_it_hit_and_makes_nothing_false() {
     let whole = fs::read(&path).unwrap();
     let last = states.last().unwrap().clone().unwrap();
     for at in 0..whole.len() {
-        for bit in [1, 0x80] {
+        for bit in [1 << (at % 8)] {
             let mut bad = whole.clone();
             bad[at] ^= bit;
             put(&path, &bad);
@@ -180,18 +180,42 @@ async fn directories_and_files_are_the_owners_alone() {
 }
 
 #[tokio::test]
-async fn a_directory_that_others_write_to_is_told_of_and_not_written() {
+async fn a_directory_that_others_write_to_is_told_of_and_neither_read_nor_written() {
     use std::os::unix::fs::PermissionsExt;
-    let directory = tempfile::tempdir().unwrap();
+    let (directory, _) = written().await;
+    let before = fs::read(log(directory.path())).unwrap();
     let inside = directory.path().join("lastgood");
-    fs::create_dir(&inside).unwrap();
     fs::set_permissions(&inside, fs::Permissions::from_mode(0o777)).unwrap();
 
     let shelf = Shelf::open(options(directory.path()));
-    shelf.book(KEY).await;
-
+    let book = shelf.book(KEY).await;
     let trouble = shelf.standing().borrow().trouble.clone().unwrap();
     assert!(trouble.contains("chmod it to 700"), "{trouble}");
+    assert_eq!(kept(&book).await, None);
+    Push::delta(&[("a", b"9")]).accepted(&book, "v").await;
+    assert_eq!(kept(&book).await, None);
+    shelf.closed().await;
+
+    assert_eq!(fs::read(log(directory.path())).unwrap(), before);
+}
+
+#[tokio::test]
+async fn a_link_in_the_place_of_a_book_is_not_followed() {
+    let (elsewhere, _) = written().await;
+    let other = log(elsewhere.path());
+    let before = fs::read(&other).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let inside = directory.path().join("lastgood");
+    fs::create_dir(&inside).unwrap();
+    symlink(other.parent().unwrap(), place::book(&inside, KEY)).unwrap();
+
+    let shelf = Shelf::open(options(directory.path()));
+    let book = shelf.book(KEY).await;
+    assert_eq!(kept(&book).await, None);
+    Push::delta(&[("a", b"9")]).accepted(&book, "v").await;
+    shelf.closed().await;
+
+    assert_eq!(fs::read(&other).unwrap(), before);
 }
 
 proptest::proptest! {

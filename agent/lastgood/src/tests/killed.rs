@@ -86,6 +86,8 @@ fn a_process_that_is_killed_at_any_step_leaves_the_state_before_or_after_an_acce
         if !killed {
             assert_eq!(accepted, usize::from(ROUNDS));
             assert!(steps > 60, "it has only {steps} steps");
+            let length = fs::metadata(log(directory.path())).unwrap().len();
+            assert!(length < 70_000, "it was not compacted: {length}");
             break;
         }
     }

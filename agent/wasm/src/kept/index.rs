@@ -132,8 +132,8 @@ impl Index {
         self.current.insert(extension.to_owned(), key);
     }
 
-    pub(super) fn release(&mut self, extension: &str) {
-        self.current.remove(extension);
+    pub(super) fn release_but(&mut self, extensions: &[String]) {
+        self.current.retain(|extension, _| extensions.contains(extension));
     }
 
     pub(super) fn keys(&self) -> impl Iterator<Item = &Key> {

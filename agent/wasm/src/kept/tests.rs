@@ -176,7 +176,7 @@ async fn what_nobody_uses_goes_and_what_envoy_uses_stays() {
 
     let here = || uses.iter().map(|ours| kept.look(ours) != Look::Away).collect::<Vec<_>>();
     assert_eq!(here(), [true, true, false, true]);
-    kept.release("assigned");
+    kept.release_but(&["file".to_owned()]);
     kept.assign("file", keys[0].0.clone());
     kept.expire(day);
     assert_eq!(here(), [true, false, false, false]);

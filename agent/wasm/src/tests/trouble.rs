@@ -163,36 +163,10 @@ async fn what_envoy_has_is_not_purged_and_what_it_gave_up_is() {
     purged(&restarted).await;
     assert_eq!(world.files(), 2);
 
-    restarted.forget("te");
+    restarted.only(&[]);
     purged(&restarted).await;
     assert_eq!(world.files(), 0);
     let stop = CancellationToken::new();
     stop.cancel();
     restarted.purge(stop).await;
-}
-
-#[tokio::test]
-#[ignore = "measure"]
-async fn measure() {
-    let status = |what: &str| {
-        let text = std::fs::read_to_string("/proc/self/status").unwrap();
-        text.lines().find(|line| line.starts_with(what)).unwrap().to_owned()
-    };
-    let directory = tempfile::tempdir_in("/work/target").unwrap();
-    let modules = Modules::new(Options::new(directory.path().join("wasm")));
-    println!("before {} {}", status("VmRSS"), status("VmHWM"));
-    for path in ["big.wasm", "big.gz"] {
-        let begun = std::time::SystemTime::now();
-        let filter = Filter::new(format!("http://127.0.0.1:18765/{path}"));
-        let after = modules.local(&filter.bytes()).await.unwrap().unwrap();
-        println!(
-            "{path} {:?} {:?} {} {}",
-            file_of(&after),
-            begun.elapsed(),
-            status("VmRSS"),
-            status("VmHWM")
-        );
-    }
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    println!("{:?}", stat.split(' ').skip(13).take(2).collect::<Vec<_>>());
 }

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use crate::write;
+use crate::write::{self, SHORTEST, UNKNOWN};
 
 #[cfg(test)]
 mod tests;
@@ -20,11 +20,6 @@ static ONES: [u8; PIECE] = [0xff; PIECE];
 static ZEROS: [u8; PIECE] = [0; PIECE];
 /// Two empty resources.
 const REFUSED: [u8; 4] = [0x12, 0, 0x12, 0];
-/// A number that no field of a response, a resource or an `Any` has, or is going to have.
-const UNKNOWN: u32 = 2047;
-/// The only field that has two bytes: number 15, empty, so valid whatever it might come to mean.
-const SHORTEST: [u8; 2] = [0x7a, 0];
-
 /// A value inside which a message may be cut, and the ends of what is around it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Anchor {
@@ -69,17 +64,12 @@ impl Ending {
     }
 
     /// Of a message that is cut at `position` inside the value of the anchor.
-    pub(super) fn new(
-        anchor: &Anchor,
-        position: usize,
-        length: usize,
-        type_url: Option<&str>,
-    ) -> Self {
+    pub(super) fn new(anchor: &Anchor, position: usize, length: usize) -> Self {
         let mut ending = Self::empty(anchor.typed);
         ending.run(&ONES, anchor.value.saturating_sub(position));
         ending.fill(anchor.any.saturating_sub(anchor.value));
         ending.fill(anchor.resource.saturating_sub(anchor.any));
-        ending.refuse(length.saturating_sub(anchor.resource), type_url);
+        ending.refuse(length.saturating_sub(anchor.resource));
         ending
     }
 
@@ -94,22 +84,13 @@ impl Ending {
         self.answered
     }
 
-    /// The end of the response, `room` bytes: the type, if it is missing, and what is refused.
-    fn refuse(&mut self, room: usize, type_url: Option<&str>) {
-        let mut written = Vec::new();
-        if let (false, Some(type_url)) = (self.answered, type_url) {
-            write::bytes(&mut written, 4, type_url.as_bytes());
-            // Told the type, the client has to be told the other as well.
-            self.answered = has_room(room, written.len() + REFUSED.len());
-            if !self.answered {
-                written.clear();
-            }
+    /// The end of the response, `room` bytes, with what is refused.
+    fn refuse(&mut self, room: usize) {
+        let mut left = room;
+        if has_room(room, REFUSED.len()) {
+            self.written(REFUSED.to_vec());
+            left = room.saturating_sub(REFUSED.len());
         }
-        if has_room(room, written.len() + REFUSED.len()) {
-            written.extend_from_slice(&REFUSED);
-        }
-        let left = room.saturating_sub(written.len());
-        self.written(written);
         self.fill(left);
     }
 
@@ -124,7 +105,7 @@ impl Ending {
         let mut zeros = 0;
         while left > 0 {
             // Where a length takes one byte more there is a gap: a short field before it closes it.
-            let value = value_of(left).unwrap_or(0);
+            let value = write::unknown(left).unwrap_or(0);
             write::header(&mut written, UNKNOWN, value);
             left = left.saturating_sub(write::header_length(UNKNOWN, value) + value);
             zeros = value;
@@ -149,14 +130,6 @@ impl Ending {
 /// Whether `needed` bytes fit, and what is left over can be filled.
 fn has_room(room: usize, needed: usize) -> bool {
     room.checked_sub(needed).is_some_and(|left| left != 1)
-}
-
-/// How long the value of an unknown field of exactly `length` bytes is.
-fn value_of(length: usize) -> Option<usize> {
-    (1..=10).find_map(|varint| {
-        let value = length.checked_sub(write::header_length(UNKNOWN, 0) - 1 + varint)?;
-        (write::header_length(UNKNOWN, value) + value == length).then_some(value)
-    })
 }
 
 impl Section {

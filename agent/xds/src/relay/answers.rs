@@ -20,7 +20,7 @@ use super::{
     pace::{Pace, Went},
 };
 use crate::{
-    Failure,
+    Failure, Seen,
     downstream::Deaf,
     passage::{Fault, Passage},
     source::{Answers, Lost, Opened},
@@ -37,8 +37,8 @@ enum Over {
     Silent(Duration),
     #[error("what was heard are no discovery responses")]
     Garbled { source: Garbage },
-    /// The machine has moved.
-    #[error("the node has changed")]
+    /// The machine has moved, or Envoy has more than was told.
+    #[error("the stream is begun anew")]
     Renewed,
 }
 
@@ -78,7 +78,6 @@ impl Relay {
         self.session().end();
         *self.outgoing.lock() = None;
         if heard.is_some() {
-            self.shared.seen.change(|standing| standing.joined -= 1);
             *self.away.lock() = Away { since: Some(Instant::now()), failed: false };
         } else {
             self.away.lock().failed = true;
@@ -153,9 +152,11 @@ impl Relay {
             answers,
             frames: Frames::new(LARGEST_RESPONSE),
             passage: None,
+            joined: None,
             heard,
         };
         let over = match first {
+            Ok(_) if self.session().is_outdated() => Over::Renewed,
             Ok(first) => {
                 hearing.frames.push(first);
                 hearing.hear(patience).await?
@@ -169,6 +170,16 @@ impl Relay {
             passage.cut().await?;
         }
         Ok(over)
+    }
+
+    /// Whoever answers has had time to say what is different from what Envoy has.
+    fn confirmed(&self) {
+        self.session().confirmed();
+        self.look_at_age();
+        let Some(book) = self.book() else { return };
+        for (type_url, wanted) in self.session().all_wanted() {
+            book.wanted(&type_url, wanted);
+        }
     }
 
     /// The next bytes. Cancel-safe.
@@ -236,6 +247,7 @@ struct Hearing<'a> {
     answers: Box<dyn Answers>,
     frames: Frames,
     passage: Option<Passage<'a>>,
+    joined: Option<Joined>,
     /// Since the first good message.
     heard: &'a mut Option<Instant>,
 }
@@ -264,8 +276,7 @@ impl Hearing<'_> {
                     Ok(next) => next,
                     Err(_elapsed) => {
                         confirmed = true;
-                        self.relay.session().confirmed();
-                        self.relay.look_at_age();
+                        self.relay.confirmed();
                         continue;
                     }
                 },
@@ -310,6 +321,16 @@ impl Hearing<'_> {
             standing.source = Some(self.who.clone());
             standing.attempts = 0;
         });
+        self.joined = Some(Joined(shared.seen.clone()));
+    }
+}
+
+/// A stream of Envoy's that is answered, counted for as long as this lives.
+struct Joined(Seen);
+
+impl Drop for Joined {
+    fn drop(&mut self) {
+        self.0.change(|standing| standing.joined -= 1);
     }
 }
 

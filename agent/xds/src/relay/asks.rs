@@ -44,24 +44,41 @@ impl Relay {
     }
 
     async fn take(&self, message: &Bytes) -> Result<(), Refusal> {
-        let Heard { note, accepted, less } = self.session().request(message)?;
+        let Heard { note, accepted, less, has } = self.session().request(message)?;
         self.shared.metrics.requests.increment();
         let who = self.session().who().cloned();
         if let (Some(who), None) = (who, self.client.get()) {
             self.meet(&who).await;
         }
+        if let (Some(type_url), Some(book)) = (has, self.book()) {
+            // A disk that does not answer must not hold Envoy.
+            if let Ok(known) = timeout(BOOK, book.known(&type_url)).await {
+                let known = known.into_iter().map(|known| (known.name, known.version));
+                let known: Vec<_> = known.collect();
+                self.session().reconcile(&type_url, &known);
+            }
+        }
         if let Some(kept) = accepted {
             kept.accepted();
         }
-        if let (Some(type_url), Some(book)) = (less, self.book()) {
-            let wanted = self.session().wanted(&type_url);
-            book.wanted(&type_url, wanted);
+        if let Some(type_url) = less {
+            self.wants_less(&type_url);
         }
         self.note(note);
         self.away.lock().since.get_or_insert_with(Instant::now);
         self.turned.notify_one();
         self.wished.notify_one();
         Ok(())
+    }
+
+    fn wants_less(&self, type_url: &str) {
+        let wanted = self.session().wanted(type_url);
+        if let (Some(modules), Some(wanted)) = (self.modules(type_url), &wanted) {
+            modules.only(wanted);
+        }
+        if let Some(book) = self.book() {
+            book.wanted(type_url, wanted);
+        }
     }
 
     /// It is known who asks: what was kept for them is looked up, and what they can load.
@@ -80,14 +97,18 @@ impl Relay {
         if program {
             self.shared.seen.change(|standing| standing.programs += 1);
         } else {
-            self.shared.seen.change(|standing| standing.left_out = BTreeSet::new());
+            self.shared.seen.change(|standing| standing.lacks = BTreeSet::new());
         }
         self.client.set(Client { program, book, loadable }).ok();
     }
 
     async fn open_book(&self, who: &Introduction) -> Option<Book> {
         let generator = who.metadata("GENERATOR").unwrap_or_default();
-        let key = format!("{} {} {generator}", who.id(), self.shared.options.spiffe);
+        // The machine keeps what it has when it moves: a node is not its address.
+        let id: Vec<&str> = who.id().split('~').collect();
+        let name =
+            id.get(2..).filter(|name| !name.is_empty()).map_or(id.concat(), |it| it.join("~"));
+        let key = format!("{name} {} {generator}", self.shared.options.spiffe);
         // A disk that does not answer must not hold Envoy.
         let opened = timeout(BOOK, self.shared.parts.shelf.book(key.trim_end())).await;
         if opened.is_err() {

@@ -1,28 +1,51 @@
 //! Resources that Envoy could not use as they come, made fit for it.
 
-use std::time::Duration;
-
-use hawser_fit::{Removed, fit, touches};
+use bytes::Bytes;
+use hawser_fit::{Fitted, Loadable, Removed, fit, touches};
 use hawser_proto::type_url;
-use hawser_rt::{Chain, Throttle};
-use hawser_wire::{Edit, Fields, Flavour, Malformed, Value, rebuild};
-use tracing::warn;
+use hawser_rt::Chain;
+use hawser_wasm::Modules;
+use hawser_wire::{Edit, Fields, Flavour, Malformed, Value, fieldwise::opened, rebuild, write};
+use tokio::task::JoinSet;
+use tracing::{info, warn};
 
 use super::Relay;
-use crate::{LeftOut, session::brief};
+use crate::{Lacks, session::brief};
 
 impl Relay {
-    /// Whether responses of that type are made fit.
+    /// Whether responses of that type are rewritten.
     pub(crate) fn rewrites(&self, type_url: &str) -> bool {
-        let Some(client) = self.client.get() else { return false };
-        (client.loadable.is_some() && touches(type_url)) || self.localizes(type_url)
+        self.fits(type_url) || self.localizes(type_url)
+    }
+
+    /// Whether what Envoy cannot load is left out of responses of that type.
+    pub(crate) fn fits(&self, type_url: &str) -> bool {
+        self.loadable().is_some() && touches(type_url)
+    }
+
+    fn loadable(&self) -> Option<&Loadable> {
+        self.client.get()?.loadable.as_ref()
     }
 
     /// Whether remote modules are made local.
-    fn localizes(&self, type_url: &str) -> bool {
-        type_url == type_url::EXTENSION_CONFIG
-            && !self.is_program()
-            && self.shared.parts.modules.is_some()
+    pub(crate) fn localizes(&self, type_url: &str) -> bool {
+        self.modules(type_url).is_some()
+    }
+
+    /// What makes the modules of that type local.
+    pub(super) fn modules(&self, type_url: &str) -> Option<&Modules> {
+        let local = type_url == type_url::EXTENSION_CONFIG && !self.is_program();
+        self.shared.parts.modules.as_ref().filter(|_| local)
+    }
+
+    /// The modules that a kept response names are in use.
+    pub(super) fn uses(&self, type_url: &str, message: &[u8]) -> Result<(), Malformed> {
+        if let Some(modules) = self.modules(type_url) {
+            for (_, value) in values(self.flavour, message)? {
+                modules.in_use(value);
+            }
+        }
+        Ok(())
     }
 
     /// The response made fit; none if it is. An error is why it has to be refused.
@@ -33,15 +56,20 @@ impl Relay {
     ) -> Result<Option<Vec<u8>>, String> {
         let unreadable = |Malformed| "a resource cannot be read".to_owned();
         let fitted = self.refitted(type_url, message).map_err(unreadable)?;
-        let Some(modules) = self.shared.parts.modules.as_ref().filter(|_| self.localizes(type_url))
-        else {
-            return Ok(fitted);
-        };
+        let Some(modules) = self.modules(type_url) else { return Ok(fitted) };
         let message = fitted.as_deref().unwrap_or(message);
-        let mut local = Vec::new();
-        for (_, value) in values(self.flavour, message).map_err(unreadable)? {
-            let made = modules.local(value).await;
-            local.push(made.map_err(|error| Chain(&error).to_string())?);
+        let asked = values(self.flavour, message).map_err(unreadable)?;
+        let mut local = vec![None; asked.len()];
+        // Beside each other: a slow one holds the others up no longer than itself.
+        let mut fetching = JoinSet::new();
+        for (place, (_, value)) in asked.into_iter().enumerate() {
+            let (modules, value) = (modules.clone(), value.to_vec());
+            fetching.spawn(async move { (place, modules.local(&value).await) });
+        }
+        while let Some(Ok((place, made))) = fetching.join_next().await {
+            if let Some(local) = local.get_mut(place) {
+                *local = made.map_err(|error| Chain(&error).to_string())?;
+            }
         }
         let mut local = local.into_iter();
         let mut next = |_: &str, _: &[u8]| Ok(local.next().flatten());
@@ -55,40 +83,59 @@ impl Relay {
         type_url: &str,
         message: &[u8],
     ) -> Result<Option<Vec<u8>>, Malformed> {
-        let loadable = self.client.get().and_then(|client| client.loadable.as_ref());
-        let Some(loadable) = loadable.filter(|_| touches(type_url)) else { return Ok(None) };
-        let mut removed = Vec::new();
-        let mut cut = |type_url: &str, value: &[u8]| {
-            let fitted = fit(type_url, value, loadable)?;
-            removed.extend(fitted.removed);
-            Ok(fitted.value)
-        };
-        let fitted = rewrite(self.flavour, message, &mut cut)?;
-        self.left_out(&removed);
-        Ok(fitted)
+        let Some(loadable) = self.loadable().filter(|_| touches(type_url)) else { return Ok(None) };
+        let mut cut = |type_url: &str, value: &[u8]| self.fit(type_url, value, loadable);
+        rewrite(self.flavour, message, &mut cut)
     }
 
-    /// Lists what was left out, each thing once.
-    fn left_out(&self, removed: &[Removed]) {
-        let mut news = Vec::new();
-        self.shared.seen.change(|standing| {
-            for Removed { place, name, type_url, .. } in removed {
-                let found = LeftOut {
-                    place: format!("{place:?}"),
-                    name: brief(name),
-                    type_url: brief(type_url),
-                };
-                let known = standing.left_out.contains(&found);
-                if !known && standing.left_out.len() < MOST_LEFT_OUT {
-                    news.push(format!("{} {} ({})", found.place, found.name, found.type_url));
-                    standing.left_out.insert(found);
-                }
+    /// One outermost field of a response made fit, in as many bytes as it had.
+    pub(crate) fn field(&self, field: Bytes) -> Result<Bytes, Malformed> {
+        let (Some((RESOURCES, resource)), Some(loadable)) = (opened(&field), self.loadable())
+        else {
+            return Ok(field);
+        };
+        let mut cut = |type_url: &str, value: &[u8]| self.fit(type_url, value, loadable);
+        let Edit::Replace(fitted) = one(self.flavour, resource, &mut cut)? else {
+            return Ok(field);
+        };
+        let mut into = Vec::with_capacity(field.len());
+        write::bytes(&mut into, RESOURCES, &fitted);
+        // Less than a field has can only be what a length has shrunk by, and then by more.
+        let filled =
+            field.len().checked_sub(into.len()).is_some_and(|room| write::filler(&mut into, room));
+        Ok(if filled { into.into() } else { field })
+    }
+
+    fn fit(
+        &self,
+        type_url: &str,
+        value: &[u8],
+        loadable: &Loadable,
+    ) -> Result<Option<Vec<u8>>, Malformed> {
+        let Fitted { value, removed, kept } = fit(type_url, value, loadable)?;
+        self.lacks(removed, false);
+        self.lacks(kept, true);
+        Ok(value)
+    }
+
+    /// Lists what Envoy cannot load, each thing once.
+    fn lacks(&self, lacking: Vec<Removed>, passes: bool) {
+        for Removed { place, name, type_url, .. } in lacking {
+            let place = place.name().to_owned();
+            let lacks = Lacks { place, name: brief(&name), type_url: brief(&type_url), passes };
+            // What is known already, as nearly everything is, wakes nobody.
+            if !self.shared.seen.lacks(&lacks) {
+                continue;
             }
-        });
-        static TOLD: Throttle = Throttle::new(Duration::from_secs(1));
-        if !news.is_empty() && TOLD.allow().is_some() {
-            let what = news.join(", ");
-            warn!(flow = "xds", what, "this envoy cannot load it, left out");
+            let Lacks { place, name, type_url, .. } = lacks;
+            if passes {
+                warn!(
+                    flow = "xds",
+                    place, name, type_url, "this envoy cannot load it and refuses it"
+                );
+            } else {
+                info!(flow = "xds", place, name, type_url, "this envoy cannot load it, left out");
+            }
         }
     }
 }
@@ -116,22 +163,32 @@ fn rewrite(
     ask: &mut impl FnMut(&str, &[u8]) -> Result<Option<Vec<u8>>, Malformed>,
 ) -> Result<Option<Vec<u8>>, Malformed> {
     rebuild(message, &mut |number, resource| match (number, flavour) {
-        (RESOURCES, Flavour::Sotw) => any(resource, ask),
-        (RESOURCES, Flavour::Delta) => {
-            let mut inside = |number, value: Value<'_>| {
-                if number == RESOURCE { any(value, ask) } else { Ok(Edit::Keep) }
-            };
-            edit(rebuild(resource.bytes()?, &mut inside)?)
-        }
+        (RESOURCES, _) => one(flavour, resource.bytes()?, ask),
         _ => Ok(Edit::Keep),
     })
 }
 
-fn any(
-    message: Value<'_>,
+/// Asks about one resource.
+fn one(
+    flavour: Flavour,
+    resource: &[u8],
     ask: &mut impl FnMut(&str, &[u8]) -> Result<Option<Vec<u8>>, Malformed>,
 ) -> Result<Edit, Malformed> {
-    let message = message.bytes()?;
+    match flavour {
+        Flavour::Sotw => any(resource, ask),
+        Flavour::Delta => {
+            let mut inside = |number, value: Value<'_>| {
+                if number == RESOURCE { any(value.bytes()?, ask) } else { Ok(Edit::Keep) }
+            };
+            edit(rebuild(resource, &mut inside)?)
+        }
+    }
+}
+
+fn any(
+    message: &[u8],
+    ask: &mut impl FnMut(&str, &[u8]) -> Result<Option<Vec<u8>>, Malformed>,
+) -> Result<Edit, Malformed> {
     let (type_url, value) = parts(message)?;
     let Some(value) = ask(type_url, value)? else { return Ok(Edit::Keep) };
     edit(rebuild(message, &mut |number, _| {
@@ -157,5 +214,3 @@ const RESOURCE: u32 = 2;
 /// Of an `Any`.
 const TYPE: u32 = 1;
 const VALUE: u32 = 2;
-/// As many as anybody would read.
-const MOST_LEFT_OUT: usize = 256;

@@ -14,7 +14,7 @@ use super::Relay;
 use crate::{
     Stale,
     downstream::Deaf,
-    passage::{Came, Fault, MOST_GATHERED, Streamed, pass_whole},
+    passage::{Came, Fault, HOLD, Streamed, pass_whole},
     record::Record,
     session::Wish,
 };
@@ -38,7 +38,7 @@ impl Relay {
         };
         self.ages(answer.at);
         debug!(flow = "xds", type_url, resources = answer.names.len(), "answered as it was kept");
-        let passed = if self.rewrites(type_url) && answer.length <= MOST_GATHERED {
+        let passed = if self.rewrites(type_url) && answer.length <= HOLD {
             self.replay_whole(type_url, answer).await
         } else {
             self.replay_streamed(type_url, answer).await
@@ -63,6 +63,9 @@ impl Relay {
             return Err(Fault::Unreadable);
         }
         let message = message.freeze();
+        if self.uses(type_url, &message).is_err() {
+            return Err(Fault::Unreadable);
+        }
         let message = match self.refitted(type_url, &message) {
             Ok(Some(fitted)) => fitted.into(),
             Ok(None) => message,
@@ -74,7 +77,8 @@ impl Relay {
     async fn replay_streamed(&self, type_url: &str, mut answer: Answer) -> Result<(), Fault> {
         let reader = Reader::new(self.flavour, answer.length);
         let record = Record::passing(self, type_url);
-        let mut streamed = Streamed::new(self, reader, answer.length, record).kept();
+        let mut streamed =
+            Streamed::new(self, reader, answer.length, record).kept().fitted(type_url);
         while let Some(chunk) = answer.chunk().await {
             if let Err(fault) = streamed.data(chunk).await {
                 streamed.cut().await?;

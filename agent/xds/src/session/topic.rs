@@ -1,6 +1,6 @@
 //! One type on Envoy's stream: what Envoy wants of it, what it has, and what it was sent.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use hawser_wire::Flavour;
@@ -54,8 +54,12 @@ pub(super) struct Topic<R> {
     list: Vec<Box<str>>,
     /// Delta only.
     names: Names,
+    /// Names of which Envoy and the store know different things; delta only.
+    unsure: BTreeSet<Box<str>>,
     /// Envoy wants everything, and has said so by naming nothing; delta only.
     everything: bool,
+    /// The next response tells all there is: it answers somebody who has nothing.
+    whole: bool,
     /// Envoy waits for an answer.
     pub(super) waits: bool,
     /// What it has is what was kept, and nobody has said since that it still holds.
@@ -84,7 +88,9 @@ impl<R> Topic<R> {
             version: String::new(),
             list: Vec::new(),
             names: Names::default(),
+            unsure: BTreeSet::new(),
             everything: false,
+            whole: false,
             waits: true,
             stale: false,
             sent: VecDeque::new(),
@@ -98,6 +104,19 @@ impl<R> Topic<R> {
             self.sent.pop_front();
         }
         self.sent.push_back((origin, sent));
+    }
+
+    /// It is asked for on that stream, by somebody who says to have, or not to have, some of it.
+    pub(super) fn asked(&mut self, epoch: u64, has_some: bool) {
+        if self.asked_in != epoch {
+            self.asked_in = epoch;
+            self.whole = !has_some && self.has_everything();
+        }
+    }
+
+    /// Whether the next response tells all there is.
+    pub(super) fn tells_all(&self) -> bool {
+        self.whole
     }
 
     /// Finds what the request speaks of. What was sent before that is forgotten: Envoy answers in
@@ -181,6 +200,7 @@ impl<R> Topic<R> {
         version.clone_into(&mut self.version);
         let everything = self.has_everything();
         for (name, came) in changes.iter() {
+            self.unsure.remove(name);
             match came {
                 Some(version) if everything || self.is_wanted(name) => {
                     self.names.hold(name, version);
@@ -192,6 +212,7 @@ impl<R> Topic<R> {
 
     /// A response goes to Envoy: who waited for what is in it waits no more.
     pub(super) fn answered(&mut self, changes: &Changes) {
+        self.whole = false;
         for (name, _) in changes.iter() {
             self.names.mark(name, |mark| mark.waiting = false);
         }
@@ -213,6 +234,7 @@ impl<R> Topic<R> {
     pub(super) fn knows(&self, name: &str, version: &str) -> bool {
         // What is on its way may change it.
         self.sent.is_empty()
+            && !self.unsure.contains(name)
             && self.names.find(name).is_some_and(|(mark, known)| mark.held && known == version)
     }
 
@@ -273,8 +295,13 @@ impl<R> Topic<R> {
             }
             names.push(name);
         }
+        // Of what is under way nobody knows yet whether Envoy takes it: whoever answers is to tell
+        // anew, or that it is no more.
+        let unsure = self.under_way();
+        let sure = self.names.iter().filter(|(name, mark, _)| mark.held && !unsure.contains(name));
+        let held = sure.map(|(name, _, version)| (name, version));
         // What is not named here is sent once more, which costs time and nothing else.
-        for (name, _, version) in self.names.iter().filter(|(_, mark, _)| mark.held) {
+        for (name, version) in held.chain(unsure.iter().map(|name| (*name, ""))) {
             let Some(rest) = room.checked_sub(name.len() + version.len() + ROOM) else { break };
             room = rest;
             first.held.push((name, version));
@@ -284,6 +311,37 @@ impl<R> Topic<R> {
         let mut requests = vec![first];
         requests.append(&mut more);
         requests
+    }
+
+    /// Whether Envoy has any of it.
+    pub(super) fn has_some(&self) -> bool {
+        self.names.iter().any(|(_, mark, _)| mark.held)
+    }
+
+    /// The names in what Envoy was sent and has not spoken of.
+    fn under_way(&self) -> BTreeSet<&str> {
+        let changes = self.sent.iter().flat_map(|(_, sent)| sent.changes.iter());
+        changes.map(|(name, _)| name).chain(self.unsure.iter().map(|name| &**name)).collect()
+    }
+
+    /// Compares what Envoy has with what was kept of it; whether there is a difference. Then whoever
+    /// answers is to say how it is.
+    pub(super) fn reconcile(&mut self, kept: &[(String, String)]) -> bool {
+        let held = self.names.iter().filter(|(_, mark, _)| mark.held);
+        let mut differs: BTreeSet<Box<str>> = held.map(|(name, ..)| Box::from(name)).collect();
+        for (name, version) in kept {
+            match self.names.find(name) {
+                Some((mark, known)) if mark.held && known == version => {
+                    differs.remove(name.as_str());
+                }
+                _ if self.has_everything() || self.is_wanted(name) => {
+                    differs.insert(Box::from(name.as_str()));
+                }
+                _ => {}
+            }
+        }
+        self.unsure = differs;
+        !self.unsure.is_empty()
     }
 
     fn has_everything(&self) -> bool {

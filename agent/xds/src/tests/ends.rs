@@ -31,7 +31,10 @@ use super::{
     raw::{Accepted, Raw, Upstream},
     words::{Ask, Tell, ask},
 };
-use crate::{Fit, Options, Parts, Seen, Source, Standing, serve};
+use crate::{
+    Fit, Options, Parts, Seen, Source, Standing, serve,
+    source::{Answers, BoxFuture, Lost, Opened},
+};
 
 /// An istiod whose streams are handed to the test.
 pub(crate) struct FakeIstiod {
@@ -106,11 +109,6 @@ impl FakeIstiod {
         self.streams.recv().await.unwrap()
     }
 
-    /// Breaks every connection without a word, as a power cut does.
-    pub(crate) fn cut(&mut self) {
-        self.tasks.abort_all();
-    }
-
     pub(crate) fn istiod(&self) -> Istiod {
         self.shown(Credentials::none())
     }
@@ -176,7 +174,12 @@ impl Agent {
 
     /// With what was kept in that folder.
     pub(crate) fn at(folder: Arc<TempDir>, istiod: Istiod) -> Self {
-        Self::made(folder, Arc::new(istiod), Duration::from_millis(50))
+        Self::made(folder, Arc::new(istiod), Duration::from_secs(600))
+    }
+
+    /// With another source than an istiod.
+    pub(crate) fn made_of(source: Arc<dyn Source>) -> Self {
+        Self::made(Arc::new(tempfile::tempdir().unwrap()), source, Duration::from_secs(600))
     }
 
     fn made(folder: Arc<TempDir>, source: Arc<dyn Source>, stale_after: Duration) -> Self {
@@ -291,6 +294,11 @@ impl Accepted {
         Ask::read(self.flavour, &self.requests.message().await.unwrap().unwrap())
     }
 
+    /// The other end has gone.
+    pub(crate) async fn over(&mut self) {
+        assert!(matches!(self.requests.message().await, Ok(None) | Err(_)));
+    }
+
     pub(crate) async fn tell(&self, tell: &Tell) {
         self.responses.send(Ok(tell.bytes(self.flavour))).await.unwrap();
     }
@@ -320,4 +328,60 @@ pub(crate) fn node() -> Node {
         ips: Vec::new(),
         metadata: metadata.as_object().unwrap().clone(),
     }
+}
+
+/// A source whose bytes are what the test says, in the pieces it says.
+#[derive(Debug)]
+pub(crate) struct Script(mpsc::Sender<Scripted>);
+
+/// A stream to it.
+#[derive(Debug)]
+pub(crate) struct Scripted {
+    requests: mpsc::Receiver<Bytes>,
+    /// Closed, the stream is lost.
+    pub(crate) answers: mpsc::Sender<Bytes>,
+}
+
+impl Script {
+    pub(crate) fn new() -> (Arc<Self>, mpsc::Receiver<Scripted>) {
+        let (streams, opened) = mpsc::channel(64);
+        (Arc::new(Self(streams)), opened)
+    }
+}
+
+impl Scripted {
+    pub(crate) async fn asked(&mut self, flavour: Flavour) -> Ask {
+        Ask::read(flavour, &self.requests.recv().await.unwrap())
+    }
+
+    pub(crate) async fn tell(&self, bytes: &[u8]) {
+        self.answers.send(Bytes::copy_from_slice(bytes)).await.unwrap();
+    }
+}
+
+impl Source for Script {
+    fn open(
+        &self,
+        _: Flavour,
+        requests: mpsc::Receiver<Bytes>,
+    ) -> BoxFuture<'_, Result<Opened, Lost>> {
+        Box::pin(async move {
+            let (answers, said) = mpsc::channel(1);
+            self.0.send(Scripted { requests, answers }).await.unwrap();
+            Ok(Opened { who: "a script".to_owned(), answers: Box::new(Said(said)) })
+        })
+    }
+}
+
+#[derive(Debug)]
+struct Said(mpsc::Receiver<Bytes>);
+
+impl Answers for Said {
+    fn chunk(&mut self) -> BoxFuture<'_, Result<Option<Bytes>, Lost>> {
+        Box::pin(async move { self.0.recv().await.map(Some).ok_or_else(|| Lost::new("cut")) })
+    }
+
+    fn heard(&mut self) {}
+
+    fn failed(&mut self) {}
 }

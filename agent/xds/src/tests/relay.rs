@@ -48,6 +48,8 @@ async fn bytes_pass_unchanged_both_ways_in_both_flavours() {
             envoy.send(&receipt).await;
             assert_eq!(stream.requests.message().await.unwrap().unwrap(), receipt);
         }
+        drop(envoy);
+        stream.over().await;
     }
 }
 
@@ -128,10 +130,12 @@ async fn a_response_without_resources_passes_like_any_other() {
     let mut istiod = FakeIstiod::start().await;
     let agent = Agent::start(&istiod);
     for flavour in FLAVOURS {
-        let (mut envoy, stream) = joined(&agent, &mut istiod, flavour).await;
+        let (mut envoy, mut stream) = joined(&agent, &mut istiod, flavour).await;
         let nothing = tell(type_url::CLUSTER, "v1", &[]);
         stream.tell(&nothing).await;
         assert_eq!(envoy.told().await, nothing);
+        drop(envoy);
+        stream.over().await;
     }
 }
 
@@ -160,7 +164,7 @@ async fn several_streams_are_served_side_by_side_and_counted() {
     let (envoy, mut stream) = pairs.remove(0);
     drop(envoy);
     assert!(matches!(stream.requests.message().await, Ok(None) | Err(_)));
-    eprintln!("gone");
+
     until(&agent.seen, |standing| (standing.streams, standing.joined) == (2, 2)).await;
     drop(pairs);
     until(&agent.seen, |standing| (standing.streams, standing.joined) == (0, 0)).await;
@@ -182,6 +186,8 @@ async fn what_envoy_takes_and_what_it_refuses_is_seen_and_istiod_told() {
         let refusal = ask(type_url::CLUSTER, &[]).about(&refused.nonce).refusing("no such filter");
         envoy.ask(&refusal).await;
         assert_eq!(stream.asked().await, refusal);
+        drop(envoy);
+        stream.over().await;
     }
     let clusters = agent.seen.standing().types.remove(type_url::CLUSTER).unwrap();
     assert_eq!(clusters.responses, 4);
@@ -196,9 +202,10 @@ async fn a_client_that_makes_no_sense_is_told_so() {
     let mut istiod = FakeIstiod::start().await;
     let agent = Agent::start(&istiod);
     for flavour in FLAVOURS {
-        let (mut envoy, _stream) = joined(&agent, &mut istiod, flavour).await;
+        let (mut envoy, mut stream) = joined(&agent, &mut istiod, flavour).await;
         envoy.send(&bytes::Bytes::from_static(b"\xff\xfe no protobuf")).await;
         assert_eq!(end(&mut envoy.responses).await.unwrap().code(), Code::InvalidArgument);
+        stream.over().await;
     }
 }
 

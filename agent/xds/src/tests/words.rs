@@ -158,14 +158,6 @@ pub(crate) fn tell(type_url: &str, version: &str, names: &[&str]) -> Tell {
 }
 
 impl Tell {
-    pub(crate) fn removing(self, names: &[&str]) -> Self {
-        Self { removed: texts(names), ..self }
-    }
-
-    pub(crate) fn nonce(self, nonce: &str) -> Self {
-        Self { nonce: nonce.to_owned(), ..self }
-    }
-
     /// With resources of so many bytes.
     pub(crate) fn large(mut self, bytes: usize) -> Self {
         for (_, _, value) in &mut self.resources {

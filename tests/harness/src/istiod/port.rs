@@ -1,7 +1,7 @@
 //! One listening port: accepts, shakes hands and serves, or fails to in the way it is told.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
-use socket2::SockRef;
+use socket2::{SockRef, Socket};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -32,6 +32,9 @@ use super::wire::{Tap, Wire};
 use super::{Shared, Wrong, discovery};
 
 const CREATE_CERTIFICATE: &str = "/istio.v1.auth.IstioCertificateService/CreateCertificate";
+
+/// How long a client whose connection is cut may take to notice.
+const FAREWELL: Duration = Duration::from_millis(200);
 
 /// How istiod can be reached.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -218,12 +221,12 @@ impl Served {
             let told = orders.wait_for(gone).await.map(|now| now.resets > told.resets);
             told.unwrap_or(false)
         };
-        let reset = tokio::select! {
-            () = self.serve(stream, id, cut.clone()) => false,
-            reset = over => reset,
-            () = cut.cancelled() => true,
+        let end = tokio::select! {
+            () = self.serve(stream, id, cut.clone()) => End::Own,
+            reset = over => if reset { End::Reset } else { End::Cut },
+            () = cut.cancelled() => End::Reset,
         };
-        if let (true, Ok(socket)) = (reset, socket) {
+        if let (End::Reset, Ok(socket)) = (end, &socket) {
             // Closing with this set sends RST. A socket that is gone already needs none.
             let _gone = socket.set_linger(Some(Duration::ZERO));
         }
@@ -232,6 +235,10 @@ impl Served {
                 seen.connection(id, ConnectionState::Closed);
             }
         });
+        if let (End::Cut, Ok(socket)) = (end, socket) {
+            // What fails is over already.
+            let _gone = hear_out(socket).await;
+        }
     }
 
     async fn serve(&self, stream: TcpStream, id: u64, cut: CancellationToken) {
@@ -324,6 +331,26 @@ impl Served {
             }
         }
     }
+}
+
+/// Who has ended a connection, and how.
+#[derive(Debug, Clone, Copy)]
+enum End {
+    Own,
+    Reset,
+    Cut,
+}
+
+/// Closes so that all that was written arrives: to close with something unread would be a reset,
+/// and a client that meets one while it writes does not read the rest.
+async fn hear_out(socket: Socket) -> std::io::Result<()> {
+    socket.shutdown(Shutdown::Write)?;
+    let mut socket = TcpStream::from_std(socket.into())?;
+    let mut nowhere = tokio::io::sink();
+    let unheard = tokio::io::copy(&mut socket, &mut nowhere);
+    // It ends with the client; who does not look has had its time.
+    let _ended = timeout(FAREWELL, unheard).await;
+    Ok(())
 }
 
 async fn answer(

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::fmt::Display;
 
 use anyhow::{Context as _, Result};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -42,7 +43,7 @@ pub(super) struct Stream {
     held: watch::Sender<Held>,
     requests: Option<mpsc::UnboundedSender<Bytes>>,
     connection: http2::SendRequest<Requests>,
-    body: mpsc::UnboundedReceiver<Bytes>,
+    body: Option<mpsc::UnboundedReceiver<Bytes>>,
     answers: BTreeMap<String, Answer>,
     /// In SotW every request says all names that are wanted.
     wanted: BTreeMap<String, Vec<String>>,
@@ -82,6 +83,7 @@ impl Stream {
             // The stream tells how it ended.
             let _end = driver.await;
         });
+        #[expect(clippy::disallowed_methods, reason = "as many as a test asks for")]
         let (requests, body) = mpsc::unbounded_channel();
         Ok(Self {
             options,
@@ -89,7 +91,7 @@ impl Stream {
             held,
             requests: Some(requests),
             connection,
-            body,
+            body: Some(body),
             answers: BTreeMap::new(),
             wanted: BTreeMap::new(),
             pace: None,
@@ -109,8 +111,7 @@ impl Stream {
     }
 
     async fn converse(&mut self) -> Result<(), Status> {
-        let (_, none) = mpsc::unbounded_channel();
-        let body = std::mem::replace(&mut self.body, none);
+        let body = self.body.take().ok_or_else(|| Status::internal("opened before"))?;
         let frames = UnboundedReceiverStream::new(body);
         let frames = frames.map(|bytes| Ok::<_, Infallible>(Frame::data(bytes)));
         let method = match self.options.flavour {
@@ -160,7 +161,7 @@ impl Stream {
     fn obey(&mut self, command: Option<Command>) -> Result<(), Status> {
         match command {
             None => return Err(Status::cancelled("dropped")),
-            Some(Command::Ask(ask)) => self.send(ask),
+            Some(Command::Ask(ask)) => self.send(&ask),
             Some(Command::Answer(type_url, answer)) => {
                 self.answers.insert(type_url, answer);
             }
@@ -170,7 +171,7 @@ impl Stream {
         Ok(())
     }
 
-    fn send(&mut self, ask: Ask) {
+    fn send(&mut self, ask: &Ask) {
         if self.options.flavour == Flavour::SotW {
             self.wanted.insert(ask.type_url.clone(), ask.names.clone());
         }
@@ -226,7 +227,7 @@ impl Stream {
         };
         if answer != Answer::Nothing {
             let names = self.wanted.get(&response.type_url).cloned().unwrap_or_default();
-            self.send(Ask {
+            self.send(&Ask {
                 type_url: response.type_url.clone(),
                 names,
                 version,
@@ -328,6 +329,6 @@ fn ended(trailers: Option<&HeaderMap>) -> Result<(), Status> {
     }
 }
 
-fn lost(error: impl ToString) -> Status {
+fn lost(error: impl Display) -> Status {
     Status::unavailable(error.to_string())
 }

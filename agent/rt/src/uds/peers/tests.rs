@@ -69,11 +69,13 @@ fn the_groups_of_this_very_process_are_found() {
     let mut expected: Vec<u32> =
         nix::unistd::getgroups().unwrap().into_iter().map(nix::unistd::Gid::as_raw).collect();
     expected.sort_unstable();
-    let mut found = groups(&own).unwrap();
+    let mut found = of_process(&own).unwrap();
     found.sort_unstable();
     assert_eq!(found, expected);
 
     for nobody in [None, Some(0), Some(-1), Some(i32::MAX)] {
-        groups(&Peer { pid: nobody, ..own }).unwrap_err();
+        of_process(&Peer { pid: nobody, ..own }).unwrap_err();
+        groups(&Peer { pid: nobody, uid: u32::MAX - 9, ..own }).unwrap_err();
     }
+    groups(&Peer { pid: None, uid: 0, gid: 0 }).expect("those of the account");
 }

@@ -70,7 +70,12 @@ async fn measure_all(options: &Options) -> Result<()> {
             for proxy in &proxies {
                 let bench = Bench { field: &field, flavour, round };
                 let row = bench.measure(proxy, *mb).await;
-                let row = row.with_context(|| format!("{} with {mb} MB", proxy.name()))?;
+                let row = row.with_context(|| format!("{} with {mb} MB", proxy.name()));
+                if let (Proxy::PilotAgent(_), Err(error)) = (proxy, &row) {
+                    print(format_args!("round {round}: no row: {error:#}"));
+                    continue;
+                }
+                let row = row?;
                 print(format_args!(
                     "round {round}: {:<12} {mb:>4} MB {:>8.1} ms {:>7.1} -> {:>7.1} MB",
                     row.proxy, row.cpu_ms, row.idle_mb, row.peak_mb
@@ -126,6 +131,8 @@ impl Bench<'_> {
         sleep(AFTER).await;
         let cpu = Cpu::of(running.pid)?.since(&used);
         let after = Memory::of(running.pid)?;
+        drop(client);
+        running.stop().await?;
         Ok(Row {
             proxy: proxy.name().to_owned(),
             mb,

@@ -1,5 +1,7 @@
 //! What tests and benches of the xDS relay need as processes of their own.
 
+#![expect(clippy::disallowed_methods, reason = "nobody reads what a bench writes before it ends")]
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;

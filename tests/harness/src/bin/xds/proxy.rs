@@ -7,7 +7,6 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
 use hawser_harness::agent::Agent;
-use hawser_harness::ca::TestCa;
 use hawser_harness::free;
 use hawser_harness::istiod::FakeIstiod;
 use hawser_harness::mesh::{ACCOUNT, Mesh, NAMESPACE};
@@ -54,8 +53,26 @@ pub(crate) struct Field {
 pub(crate) struct Running {
     pub(crate) pid: i32,
     pub(crate) socket: PathBuf,
-    _agent: Option<Agent>,
-    _child: Option<Child>,
+    process: Process,
+}
+
+#[derive(Debug)]
+enum Process {
+    Agent(Box<Agent>),
+    Child(Box<Child>),
+}
+
+impl Running {
+    /// Ends it, so that the next one finds its socket free.
+    pub(crate) async fn stop(self) -> Result<()> {
+        match self.process {
+            Process::Agent(mut agent) => {
+                agent.terminate().await?;
+            }
+            Process::Child(mut child) => child.kill().await.context("end a proxy")?,
+        }
+        Ok(())
+    }
 }
 
 impl Field {
@@ -95,7 +112,8 @@ impl Field {
         let flags: Vec<_> = settings.iter().flat_map(|one| ["--set", one.as_str()]).collect();
         let agent = self.vm.start_with(&flags, &[]).await?;
         let socket = self.vm.root().join("run/hawser/xds.sock");
-        Ok(Running { pid: agent.pid(), socket, _agent: Some(agent), _child: None })
+        let pid = agent.pid();
+        Ok(Running { pid, socket, process: Process::Agent(Box::new(agent)) })
     }
 
     /// It wants its files in its working directory, and its settings in its environment.
@@ -105,7 +123,7 @@ impl Field {
         let token = self.mesh.istiod.tokens();
         let token = token.mint(&token.claims(NAMESPACE, ACCOUNT))?;
         for (path, text) in [
-            ("var/run/secrets/istio/root-cert.pem", roots(self.mesh.istiod.ca())),
+            ("var/run/secrets/istio/root-cert.pem", self.mesh.istiod.ca().root_pem()),
             ("var/run/secrets/tokens/istio-token", token),
             ("etc/istio/config/mesh", String::new()),
             ("etc/istio/proxy/none", String::new()),
@@ -114,13 +132,13 @@ impl Field {
             fs::create_dir_all(path.parent().context("no parent")?)?;
             fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
         }
+        let port = || free::port(Ipv4Addr::LOCALHOST.into());
+        let dns = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port()?);
         let ca = format!("localhost:{}", self.mesh.istiod.addr().port());
-        let dns =
-            SocketAddr::new(Ipv4Addr::LOCALHOST.into(), free::port(Ipv4Addr::LOCALHOST.into())?);
         let config = json!({
             "discoveryAddress": self.istiod.plaintext_addr().to_string(),
             "controlPlaneAuthPolicy": "NONE",
-            "statusPort": 0,
+            "statusPort": port()?,
             "serviceCluster": "web.vms",
         });
         let labels = r#"{"app":"web"}"#;
@@ -148,10 +166,6 @@ impl Field {
     }
 }
 
-fn roots(ca: &TestCa) -> String {
-    ca.root_pem()
-}
-
 async fn running(mut command: Command, socket: PathBuf, log: &Path) -> Result<Running> {
     // From another round.
     let _gone = fs::remove_file(&socket);
@@ -172,5 +186,5 @@ async fn running(mut command: Command, socket: PathBuf, log: &Path) -> Result<Ru
         Ok(())
     })
     .await?;
-    Ok(Running { pid, socket, _agent: None, _child: Some(child) })
+    Ok(Running { pid, socket, process: Process::Child(Box::new(child)) })
 }

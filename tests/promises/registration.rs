@@ -148,7 +148,7 @@ fn asks_for_entry(metadata: &Value) -> bool {
 fn connected(seen: &Seen, before: usize) -> Option<u64> {
     let later: Vec<u64> = seen.streams.iter().skip(before).map(|stream| stream.id).collect();
     let live = seen.live();
-    let mut registering = live.iter().filter(|stream| asks_for_entry(&stream.metadata));
+    let registering = live.iter().filter(|stream| asks_for_entry(&stream.metadata));
     registering.map(|stream| stream.id).find(|id| later.contains(id))
 }
 

@@ -1,4 +1,4 @@
-//! Where configuration comes from. istiod is one source; nothing but [`crate::istiod`] knows it.
+//! Where configuration comes from. istiod is one source; nothing but `istiod.rs` knows it.
 
 use std::{fmt, pin::Pin};
 

@@ -90,7 +90,7 @@ async fn read_only(flavour: Flavour) -> Result<()> {
     watched.joined().await?;
     watched.noticed_nothing().await?;
     watched.hears("while-read-only").await?;
-    is_told(&watched, "Read-only file system").await?;
+    is_told(&watched, "read-only filesystem").await?;
     save(&watched, &disk, "while-read-only")?;
     disk.writable(watched.agent.pid()).await?;
     watched.hears("writable-again").await?;

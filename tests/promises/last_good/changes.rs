@@ -38,7 +38,7 @@ async fn catches_up(flavour: Flavour, knows_versions: bool) -> Result<()> {
     let stays = rig.mesh.service.clone();
     let other = |name| Service::new(name, "demo", rig.mesh.hello.addr()).map(of_hello);
     let (comes, changes, goes) = (other("comes")?, other("changes")?, other("goes")?);
-    publish(&rig, &[&stays, &changes, &goes], None);
+    publish(&rig, &[&stays, &changes, &goes], |_| {});
     let before = Watched::on(rig, flavour, &[]).await?;
     has_taken(&before.rig, 3 * ONE_SERVICE).await?;
     for service in [&stays, &changes, &goes] {
@@ -46,7 +46,14 @@ async fn catches_up(flavour: Flavour, knows_versions: bool) -> Result<()> {
     }
 
     let rig = switched_off(before).await?;
-    publish(&rig, &[&stays, &comes, &changes], Some(&changes));
+    publish(&rig, &[&stays, &comes, &changes], |state| {
+        change(state, &changes);
+        // Envoy does not work with a changed cluster before it is sent endpoints once more, which
+        // an istiod that knows versions has no reason to do.
+        if !knows_versions {
+            change_cluster(state, &changes);
+        }
+    });
     let watched = Watched::on(rig, flavour, &[]).await?;
     for service in [&stays, &changes, &goes] {
         let reply = ask(service).await?;
@@ -66,9 +73,10 @@ async fn catches_up(flavour: Flavour, knows_versions: bool) -> Result<()> {
     ensure!(served.failed == 0, "{} of {} failed: {:?}", served.failed, served.ok, served.why);
     // One of each, and nothing else.
     for (name, before) in BUILT.iter().zip(before) {
+        let more = u64::from(!knows_versions || !name.ends_with("cluster_modified"));
         wait_for(name, async || {
             let now = stat(&watched.rig, name).await?;
-            ensure!(now == before + 1, "{before} became {now}");
+            ensure!(now == before + more, "{before} became {now}");
             Ok(())
         })
         .await?;
@@ -97,22 +105,29 @@ fn of_hello(service: Service) -> Service {
     Service { service_account: "hello".to_owned(), ..service }
 }
 
-/// Makes them all there is; of one of them cluster, listener and routes are others.
-fn publish(rig: &Rig, services: &[&Service], changed: Option<&Service>) {
+/// Makes them all there is.
+fn publish(rig: &Rig, services: &[&Service], change: impl FnOnce(&mut State)) {
     let all: Vec<Service> = services.iter().map(|one| (*one).clone()).collect();
     rig.mesh.istiod.world().change(|state| {
         Service::publish(&all, Secrets::Agent, state);
-        let Some(changed) = changed else { return };
-        let (host, address) = (changed.host(), changed.vip.ip().to_string());
-        // `connect_timeout` of 11 s, `stat_prefix`, and `response_headers_to_add` with one header.
-        add(state, CLUSTER, &host, 4, &[0x08, 11]);
-        add(state, LISTENER, &address, 28, b"changed");
-        let (mut pair, mut header) = (Vec::new(), Vec::new());
-        write::bytes(&mut pair, 1, CHANGED.as_bytes());
-        write::bytes(&mut pair, 2, b"yes");
-        write::bytes(&mut header, 1, &pair);
-        add(state, ROUTE, &host, 4, &header);
+        change(state);
     });
+}
+
+/// Gives listener and routes of a service another `stat_prefix`, and one more of
+/// `response_headers_to_add`.
+fn change(state: &mut State, service: &Service) {
+    add(state, LISTENER, &service.vip.ip().to_string(), 28, b"changed");
+    let (mut pair, mut header) = (Vec::new(), Vec::new());
+    write::bytes(&mut pair, 1, CHANGED.as_bytes());
+    write::bytes(&mut pair, 2, b"yes");
+    write::bytes(&mut header, 1, &pair);
+    add(state, ROUTE, &service.host(), 4, &header);
+}
+
+/// Gives its cluster a `connect_timeout` of 11 s.
+fn change_cluster(state: &mut State, service: &Service) {
+    add(state, CLUSTER, &service.host(), 4, &[0x08, 11]);
 }
 
 /// Adds a field to the resource whose name has that in it: it may stand anywhere, so it stands at

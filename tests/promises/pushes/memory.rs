@@ -21,14 +21,12 @@ impl Memory {
             Ok(now)
         })
         .await?;
-        for n in ["VmRSS:","VmHWM:","RssAnon:","RssFile:"] { eprintln!("DBG idle {n} {:?}", Self::field(pid, n)?); }
         fs::write(format!("/proc/{pid}/clear_refs"), "5").context("reset the peak of memory")?;
         Ok(idle)
     }
 
     /// The most that it has had since it was idle.
     pub(super) fn peak(pid: i32) -> Result<Self> {
-        for n in ["VmRSS:","VmHWM:","RssAnon:","RssFile:"] { eprintln!("DBG after {n} {:?}", Self::field(pid, n)?); }
         Self::field(pid, "VmHWM:")
     }
 

@@ -8,7 +8,7 @@ use hawser_lastgood::Book;
 use hawser_rt::Chain;
 use tokio::time::{Instant, timeout};
 use tonic::Status;
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use super::{Client, Ended, Relay};
 use crate::{
@@ -91,12 +91,15 @@ impl Relay {
             Fit::Auto => Loadable::of(who.node()).filter(|loadable| !loadable.has_istio()),
         };
         if let Some(version) = loadable.as_ref().map(Loadable::version) {
-            info!(flow = "xds", version, "what this envoy cannot load is left out");
+            debug!(flow = "xds", version, "what this envoy cannot load is left out");
+        } else if self.shared.options.fit == Fit::Stock && !program {
+            warn!(flow = "xds", "this envoy does not say what it can load, nothing is left out");
         }
         let book = self.open_book(who).await;
         if program {
             self.shared.seen.change(|standing| standing.programs += 1);
-        } else {
+        } else if loadable.is_none() {
+            // An Envoy that lacks something has it on the list already, where it came back.
             self.shared.seen.change(|standing| standing.lacks = BTreeSet::new());
         }
         self.client.set(Client { program, book, loadable }).ok();

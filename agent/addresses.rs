@@ -102,7 +102,7 @@ fn moved(node: &mut Arc<Node>, ips: &[IpAddr]) -> bool {
     if new == **node {
         return false;
     }
-    info!(before = node.id, now = new.id, "addresses of this machine changed");
+    info!(before = ?node.ips, now = ?new.ips, id = new.id, "addresses of this machine changed");
     *node = Arc::new(new);
     true
 }

@@ -72,7 +72,7 @@ pub async fn run(config: Config, notifier: Notifier) -> anyhow::Result<Stopped> 
     let exported = agent.export(&flow);
     let istiod = agent.way(options::xds(&config), &flow)?;
     let mut facts = status::Facts {
-        node: node.id.clone(),
+        node: watch::channel(Arc::new(node.clone())).1,
         istiod: istiod.address(),
         gates: agent.gates.clone(),
         identity: status::identity::Facts {
@@ -87,7 +87,8 @@ pub async fn run(config: Config, notifier: Notifier) -> anyhow::Result<Stopped> 
         mesh: None,
     };
     if let Some(mesh) = mesh {
-        facts.mesh = Some(agent.mesh(mesh, node, istiod, add_trust));
+        facts.node = agent.whereabouts(node);
+        facts.mesh = Some(agent.mesh(mesh, facts.node.clone(), istiod, add_trust)?);
     }
     let Agent { mut tasks, gates, .. } = agent;
     let told = facts.clone();
@@ -194,7 +195,9 @@ impl<'a> Agent<'a> {
     /// Identity to Envoy.
     fn secrets(&mut self, listener: Door, flow: &Identified) -> Arc<hawser_sds::Counts> {
         let counts = Arc::new(hawser_sds::Counts::registered(&self.metrics));
-        let options = options::secrets(self.config, self.peers.clone(), Arc::clone(&counts));
+        // The group is let in for configuration; the key is for Envoy alone.
+        let peers = Peers { groups: Vec::new(), ..self.peers.clone() };
+        let options = options::secrets(self.config, peers, Arc::clone(&counts));
         let (pair, roots) = (flow.identity.clone(), flow.trusted.clone());
         self.tasks.spawn("sds", |stop| hawser_sds::serve(listener, options, pair, roots, stop));
         counts
@@ -213,16 +216,15 @@ impl<'a> Agent<'a> {
     fn mesh(
         &mut self,
         mesh: Mesh,
-        node: Node,
+        node: watch::Receiver<Arc<Node>>,
         istiod: Istiod,
         add_trust: watch::Sender<Option<Arc<Bundle>>>,
-    ) -> status::Mesh {
+    ) -> anyhow::Result<status::Mesh> {
         let Mesh { admin, xds, dns } = mesh;
         let config = self.config;
         let (named, names) = watch::channel(None);
         let (envoy_state, envoy) = watch::channel(Default::default());
-        let supervised = options::supervise(config, &node, admin, envoy_state);
-        let node = self.whereabouts(node);
+        let supervised = options::supervise(config, &node.borrow(), admin, envoy_state);
         let health = self.health(admin, node.clone());
         let shelf = self.shelf();
         let peers = self.peers.clone();
@@ -232,6 +234,7 @@ impl<'a> Agent<'a> {
             seen: seen.clone(),
             kept: shelf.standing(),
             refused: Arc::clone(&peers.refused),
+            health: health.clone(),
             dns: dns.as_ref().map(|(sockets, _)| (sockets.local_addrs(), Arc::clone(&counts))),
             admin,
             envoy: supervised.as_ref().map(|_| envoy),
@@ -245,7 +248,8 @@ impl<'a> Agent<'a> {
             metrics: self.metrics.clone(),
         };
         let (relayed, noted) = (options::relay(config, peers), seen.clone());
-        self.tasks.spawn("xds", |stop| hawser_xds::serve(xds, relayed, parts, noted, stop));
+        let relay = move |stop| hawser_xds::serve(xds, relayed, parts, noted, stop);
+        self.tasks.spawn_apart("xds", relay).context("start a thread for configuration")?;
         let trust = config.relay.trust_bundle.then_some(add_trust);
         let own = hawser_xds::Own { names: named, trust };
         self.tasks.spawn("own", |stop| hawser_xds::follow(node, istiod, own, seen, stop));
@@ -257,7 +261,7 @@ impl<'a> Agent<'a> {
         if let Some(supervised) = supervised {
             self.tasks.spawn("envoy", |stop| hawser_envoy::supervise::run(supervised, stop));
         }
-        facts
+        Ok(facts)
     }
 
     /// What Envoy took last; all of it is on disk when the agent ends.

@@ -14,19 +14,24 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use hawser_node::Node;
 use hawser_rt::{Gates, metrics::Registry};
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 pub use self::{
     identity::IdentityStatus,
-    mesh::{DnsStatus, EnvoyStatus, IstiodStatus, Mesh, RelayStatus, TypeStatus, VersionStatus},
+    mesh::{
+        DnsStatus, EnvoyStatus, HealthStatus, IstiodStatus, Mesh, RelayStatus, TypeStatus,
+        VersionStatus,
+    },
 };
 
 /// Where every fact of a snapshot comes from.
 #[derive(Debug, Clone)]
 pub struct Facts {
-    /// The node id.
-    pub node: String,
+    /// Who the machine is, which changes with its address.
+    pub node: watch::Receiver<Arc<Node>>,
     /// Where istiod is.
     pub istiod: String,
     /// What is not ready yet.
@@ -66,6 +71,8 @@ pub struct Snapshot {
     pub istiod: Option<IstiodStatus>,
     pub names: Option<usize>,
     pub relay: Option<RelayStatus>,
+    /// Null where nobody probes the workload, or nobody knows yet.
+    pub health: Option<HealthStatus>,
     pub dns: Option<DnsStatus>,
     pub envoy: Option<EnvoyStatus>,
 }
@@ -91,7 +98,7 @@ impl Facts {
             pid: std::process::id(),
             state: if waits_for.is_empty() { State::Ready } else { State::Starting },
             waits_for,
-            node: self.node.clone(),
+            node: self.node.borrow().id.clone(),
             identity,
             secrets: SecretStatus {
                 streams: self.secrets.streams(),
@@ -101,6 +108,7 @@ impl Facts {
             istiod: mesh.istiod,
             names: mesh.names,
             relay: mesh.relay,
+            health: mesh.health,
             dns: mesh.dns,
             envoy: mesh.envoy,
         }

@@ -55,6 +55,17 @@ fn screen(snapshot: &Snapshot) -> String {
         }
         row("names", names(snapshot.names));
     }
+    match &snapshot.health {
+        Some(health) if health.well => row("workload", "well".to_owned()),
+        Some(health) => {
+            let reason = health.reason.as_deref().unwrap_or("no reason given");
+            row(
+                "workload",
+                format!("not well, the mesh sends no traffic here: {}", one_line(reason)),
+            );
+        }
+        None => {}
+    }
     if let Some(dns) = &snapshot.dns {
         row("dns", dns.to_string());
     }

@@ -20,7 +20,7 @@ pub struct Relay {
     pub keep: u64,
     /// How many versions of each type can be listed.
     pub versions: usize,
-    /// A group whose users may ask for configuration and certificates.
+    /// A group whose users may ask for configuration.
     pub group: Option<u32>,
     /// Which Envoy it has to fit.
     pub compat: Compat,

@@ -30,6 +30,8 @@ pub struct Mesh {
     pub kept: watch::Receiver<hawser_lastgood::Standing>,
     /// How many strangers were refused at the door.
     pub refused: Arc<AtomicU64>,
+    /// Whether the workload is well, if somebody looks.
+    pub health: watch::Receiver<hawser_health::Verdict>,
     /// The DNS proxy, if there is one: where it listens, and what it has done.
     pub dns: Option<(Vec<SocketAddr>, Arc<DnsCounts>)>,
     /// Envoy's admin interface.
@@ -44,6 +46,7 @@ pub(super) struct Status {
     pub(super) istiod: Option<IstiodStatus>,
     pub(super) names: Option<usize>,
     pub(super) relay: Option<RelayStatus>,
+    pub(super) health: Option<HealthStatus>,
     pub(super) dns: Option<DnsStatus>,
     pub(super) envoy: Option<EnvoyStatus>,
 }
@@ -83,6 +86,15 @@ pub struct RelayStatus {
     pub refused_peers: u64,
     pub kept: KeptStatus,
     pub types: BTreeMap<String, TypeStatus>,
+}
+
+/// What istiod is told of the workload.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct HealthStatus {
+    /// While it is not, the mesh sends no traffic here.
+    pub well: bool,
+    /// Why it is not.
+    pub reason: Option<String>,
 }
 
 /// Configuration that may not hold any more.
@@ -177,6 +189,11 @@ impl Mesh {
             istiod: Some(istiod(address, &standing.names)),
             names: self.names.borrow().as_ref().map(|names| names.table.len()),
             relay: Some(self.relay(standing)),
+            health: self
+                .health
+                .borrow()
+                .clone()
+                .map(|verdict| HealthStatus { well: verdict.is_ok(), reason: verdict.err() }),
             dns: self.dns.as_ref().map(|(listen, counts)| dns(listen, counts)),
             envoy: Some(self.envoy()),
         }

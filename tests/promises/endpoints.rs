@@ -1,19 +1,18 @@
 //! Several istiods, and several addresses of one: whichever is alive serves, and Envoy does not
 //! notice which.
 
-use std::{
-    fs,
-    net::{IpAddr, Ipv4Addr},
-};
+use std::{fs, io::Write as _};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use hawser_harness::{
-    free,
     istiod::{FakeIstiod, Flavour, Reach, SERVER_NAME},
     wait::wait_for,
 };
 
-use crate::{outages::watched::Watched, rig::Rig};
+use crate::{
+    outages::watched::{Watched, own_address, towards},
+    rig::Rig,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_first_endpoint_leaves_it_to_the_second_in_delta() -> Result<()> {
@@ -29,7 +28,7 @@ async fn first_is_dead(flavour: Flavour) -> Result<()> {
     let rig = Rig::with_envoy().await?;
     let second = rig.mesh.istiod.start_beside().await?;
     rig.mesh.istiod.reach(Reach::Down).await?;
-    let settings = both(&rig.mesh.istiod, &second);
+    let settings = towards(&[&rig.mesh.istiod, &second]);
 
     let watched = Watched::on(rig, flavour, &as_text(&settings)).await?;
 
@@ -51,11 +50,11 @@ async fn another_endpoint_takes_over_from_one_that_dies_in_sotw() -> Result<()> 
 /// There and back again.
 async fn takes_over(flavour: Flavour) -> Result<()> {
     let rig = Rig::with_envoy().await?;
-    let second = rig.mesh.istiod.start_beside().await?;
-    let settings = both(&rig.mesh.istiod, &second);
+    let first = rig.mesh.istiod.start_beside_on(own_address()?).await?;
+    let second = rig.mesh.istiod.start_beside_on(own_address()?).await?;
+    let settings = towards(&[&first, &second]);
     let watched = Watched::on(rig, flavour, &as_text(&settings)).await?;
-    let first = &watched.rig.mesh.istiod;
-    serves(&watched, first).await?;
+    serves(&watched, &first).await?;
     ensure!(second.seen().streams.is_empty(), "the second is asked although the first serves");
 
     first.reach(Reach::Down).await?;
@@ -66,7 +65,7 @@ async fn takes_over(flavour: Flavour) -> Result<()> {
     first.reach(Reach::Up).await?;
     second.reach(Reach::Down).await?;
     watched.joined().await?;
-    serves(&watched, first).await?;
+    serves(&watched, &first).await?;
     watched.noticed_nothing().await?;
     watched.hears("there-and-back").await
 }
@@ -80,7 +79,7 @@ async fn of_the_addresses_of_a_name_the_live_one_serves() -> Result<()> {
     dead_one.reach(Reach::Down).await?;
     rig.mesh.istiod.reach(Reach::Down).await?;
     let hosts = format!("{dead} {SERVER_NAME}\n{alive} {SERVER_NAME}\n");
-    fs::write(rig.file("etc/hawser/mesh/hosts"), hosts)?;
+    fs::File::create(rig.file("etc/hawser/mesh/hosts"))?.write_all(hosts.as_bytes())?;
     let settings = ["address", "ca_address"].map(|it| format!("istiod.{it}={SERVER_NAME}:15012"));
 
     let watched = Watched::on(rig, Flavour::Delta, &as_text(&settings)).await?;
@@ -108,7 +107,7 @@ async fn an_endpoint_from_which_nothing_comes_back_holds_nothing_up() -> Result<
     let rig = Rig::with_envoy().await?;
     let second = rig.mesh.istiod.start_beside().await?;
     rig.mesh.istiod.reach(Reach::Blackholed).await?;
-    let mut settings = both(&rig.mesh.istiod, &second);
+    let mut settings = towards(&[&rig.mesh.istiod, &second]);
     // Nothing in a test may take so long: who waits for this fails.
     settings.push("istiod.connect_timeout=10m".to_owned());
 
@@ -125,7 +124,7 @@ async fn an_endpoint_that_has_led_to_nothing_is_not_tried_first_each_time() -> R
     let second = rig.mesh.istiod.start_beside().await?;
     // It takes connections, and says nothing on them.
     rig.mesh.istiod.reach(Reach::HalfOpen).await?;
-    let mut settings = both(&rig.mesh.istiod, &second);
+    let mut settings = towards(&[&rig.mesh.istiod, &second]);
     settings.push("istiod.connect_timeout=1s".to_owned());
     let watched = Watched::on(rig, Flavour::Delta, &as_text(&settings)).await?;
     watched.joined().await?;
@@ -148,16 +147,6 @@ async fn an_endpoint_that_has_led_to_nothing_is_not_tried_first_each_time() -> R
     watched.noticed_nothing().await
 }
 
-/// Settings by which an agent knows two istiods by their addresses.
-fn both(first: &FakeIstiod, second: &FakeIstiod) -> Vec<String> {
-    let addresses = format!("{},{}", first.addr(), second.addr());
-    vec![
-        format!("istiod.address={addresses}"),
-        format!("istiod.ca_address={addresses}"),
-        format!("istiod.server_name={SERVER_NAME}"),
-    ]
-}
-
 fn as_text(settings: &[String]) -> Vec<&str> {
     settings.iter().map(String::as_str).collect()
 }
@@ -175,12 +164,4 @@ async fn serves(watched: &Watched, istiod: &FakeIstiod) -> Result<()> {
     .with_context(|| watched.agent.tail())?;
     ensure!(!istiod.seen().live().is_empty(), "{address} has no stream");
     Ok(())
-}
-
-/// An address of this machine that nobody else has.
-fn own_address() -> Result<Ipv4Addr> {
-    match free::vip()?.ip() {
-        IpAddr::V4(ip) => Ok(ip),
-        IpAddr::V6(ip) => bail!("{ip} is no IPv4 address"),
-    }
 }

@@ -1,5 +1,7 @@
 //! Wasm modules that istiod names are fetched, checked and kept, and Envoy is given files.
 
+mod guarded;
+
 use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
@@ -11,9 +13,7 @@ use hawser_harness::{
     wait::wait_for,
     xds::XdsClient,
 };
-use hawser_proto::{
-    envoy::envoy::extensions::wasm::v3::FailurePolicy, type_url::EXTENSION_CONFIG,
-};
+use hawser_proto::{envoy::envoy::extensions::wasm::v3::FailurePolicy, type_url::EXTENSION_CONFIG};
 use hawser_wire::outline;
 use http::Method;
 
@@ -128,6 +128,39 @@ async fn not_to_be_had(flavour: Flavour) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_module_that_is_slow_to_come_holds_nothing_else_up_in_delta() -> Result<()> {
+    slow(Flavour::Delta).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_module_that_is_slow_to_come_holds_nothing_else_up_in_sotw() -> Result<()> {
+    slow(Flavour::SotW).await
+}
+
+async fn slow(flavour: Flavour) -> Result<()> {
+    let server = FakeModules::start().await?;
+    let rig = Rig::with_envoy().await?;
+    ask_for(&rig, &serve(&server, &proxy(HEADER, "first"))?)?;
+    let watched = Watched::on(rig, flavour, &[]).await?;
+    works(&watched, "first").await?;
+    let world = watched.rig.mesh.istiod.world();
+
+    server.faults(|faults| faults.silent = true);
+    let extension = serve(&server, &proxy(HEADER, "second"))?;
+    world.change(|state| state.put(&extension.config()));
+    server.until("the agent to ask", |asked| asked.len() == 2).await?;
+    watched.hears("meanwhile").await?;
+    watched.hears("and-again").await?;
+    works(&watched, "first").await?;
+    // It has not been given up in the meantime.
+    ensure!(server.asked().len() == 2, "{:?}", server.asked());
+
+    server.faults(|faults| faults.silent = false);
+    works(&watched, "second").await?;
+    watched.lost_nothing().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_module_comes_out_of_an_image_in_delta() -> Result<()> {
     image(Flavour::Delta).await
 }
@@ -171,62 +204,6 @@ async fn image(flavour: Flavour) -> Result<()> {
     let again = self::given(&rig, flavour, &all).await.with_context(|| agent.tail())?;
     ensure!(again == given, "{again:?}");
     Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_gives_out_the_machines_own_credentials_is_never_asked_for_modules() -> Result<()> {
-    let server = FakeModules::start().await?;
-    let rig = Rig::joined().await?;
-    let metadata = "http://169.254.169.254/latest/meta-data";
-    server.redirect("/elsewhere", metadata);
-    let uris = [
-        metadata.to_owned(),
-        "http://[::ffff:169.254.169.254]/latest".to_owned(),
-        "http://[fd00:ec2::254]/latest".to_owned(),
-        "http://[fe80::1]/module".to_owned(),
-        "oci://169.254.169.254/modules:v1".to_owned(),
-        server.url("/elsewhere"),
-    ];
-    let numbered = uris.iter().enumerate();
-    let all: Vec<_> =
-        numbered.map(|(number, uri)| Extension::new(&format!("vms.bad{number}"), uri)).collect();
-    rig.mesh.istiod.world().change(|state| all.iter().for_each(|one| state.put(&one.config())));
-    let agent = rig.vm.start().await?;
-
-    let given = given(&rig, Flavour::Delta, &all).await.with_context(|| agent.tail())?;
-
-    ensure!(given.iter().all(|one| is_replaced(one)), "{given:?}");
-    ensure!(files(&rig)?.is_empty(), "something is kept");
-    ensure!(server.count("/elsewhere") == 1, "{:?}", server.asked());
-    let log = fs::read_to_string(agent.log())?;
-    ensure!(log.contains("is not dialled"), "{}", agent.tail());
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_network_that_the_operator_has_blocked_is_not_asked_either() -> Result<()> {
-    let server = FakeModules::start().await?;
-    let rig = Rig::joined().await?;
-    let extension = serve(&server, &proxy(HEADER, "blocked"))?;
-    rig.mesh.istiod.world().change(|state| state.put(&extension.config()));
-    let flags = ["--set", "wasm.blocked=127.0.0.0/8"];
-    let mut agent = rig.vm.start_with(&flags, &[]).await?;
-
-    let blocked = given(&rig, Flavour::Delta, std::slice::from_ref(&extension)).await?;
-    ensure!(blocked.iter().all(|one| is_replaced(one)), "{blocked:?}");
-    ensure!(server.asked().is_empty(), "{:?}", server.asked());
-
-    // Without the rule it is had.
-    agent.terminate().await?;
-    let _agent = rig.vm.start().await?;
-    // A slow start gives what was kept at first.
-    wait_for("the module", async || {
-        let had = given(&rig, Flavour::Delta, std::slice::from_ref(&extension)).await?;
-        let file = only(files(&rig)?)?;
-        ensure!(had.iter().all(|one| one.contains(&*file.to_string_lossy())), "{had:?}");
-        Ok(())
-    })
-    .await
 }
 
 /// The module at its address, and the wish for it.
@@ -281,9 +258,8 @@ async fn given(rig: &Rig, flavour: Flavour, all: &[Extension]) -> Result<Vec<Str
     let names: Vec<_> = all.iter().map(Extension::resource).collect();
     let wanted: Vec<_> = names.iter().map(String::as_str).collect();
     client.subscribe(EXTENSION_CONFIG, &wanted)?;
-    let all_here = |held: &hawser_harness::xds::Held| {
-        held.names(EXTENSION_CONFIG).len() == wanted.len()
-    };
+    let all_here =
+        |held: &hawser_harness::xds::Held| held.names(EXTENSION_CONFIG).len() == wanted.len();
     let held = client.until("the extensions", all_here).await?;
     let kept = held.types.get(EXTENSION_CONFIG).context("nothing")?;
     let text = |name: &String| {
@@ -291,11 +267,6 @@ async fn given(rig: &Rig, flavour: Flavour, all: &[Extension]) -> Result<Vec<Str
         Ok(outline(value).join("\n"))
     };
     names.iter().map(text).collect()
-}
-
-/// Whether it is a filter that needs no module.
-fn is_replaced(given: &str) -> bool {
-    given.contains("rbac.v3.RBAC") && !given.contains("wasm.v3.Wasm")
 }
 
 /// The modules that are kept.

@@ -19,6 +19,7 @@ use serde_json::Value;
 use crate::{
     last_good::{has_taken, switched_off},
     outages::watched::Watched,
+    registration::twin,
     rig::Rig,
 };
 
@@ -148,6 +149,42 @@ async fn each_its_own(flavour: Flavour) -> Result<()> {
     joined(&watched).await?;
     program.until("the rest", |held| held.names(CLUSTER).contains(&FOR_ENVOY)).await?;
     watched.hears("after-the-boot").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_envoy_that_comes_and_goes_takes_nothing_from_the_first_one_in_delta() -> Result<()>
+{
+    twin_leaves(Flavour::Delta).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_envoy_that_comes_and_goes_takes_nothing_from_the_first_one_in_sotw() -> Result<()>
+{
+    twin_leaves(Flavour::SotW).await
+}
+
+/// It says that it is the same node. What the first one takes from then on is kept.
+async fn twin_leaves(flavour: Flavour) -> Result<()> {
+    let before = Watched::up(flavour, &[]).await?;
+    has_taken(&before.rig, BOTH / 2).await?;
+    let twin = twin(&before.rig).await?;
+    twin.until("its listeners", |held| held.responses(LISTENER) > 0).await?;
+    drop(twin);
+    wait_for("it to be gone", async || {
+        let relay = before.status("/relay").await?;
+        ensure!(relay["streams"] == 1, "{relay}");
+        Ok(())
+    })
+    .await?;
+    before.hears("after-the-twin").await?;
+    has_taken(&before.rig, BOTH / 2 + 1).await.with_context(|| before.agent.tail())?;
+    before.lost_nothing().await?;
+
+    let watched = Watched::on(switched_off(before).await?, flavour, &[]).await?;
+
+    watched.has("after-the-twin").await?;
+    ensure!(watched.rig.request().await?.status == 200, "and it serves");
+    Ok(())
 }
 
 /// Waits until istiod answers both.

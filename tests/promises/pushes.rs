@@ -180,7 +180,7 @@ async fn changes(flavour: Flavour) -> Result<()> {
     client.pace(Some(Pace { bytes: 256 * 1024, pause: Duration::from_millis(20) }))?;
     let mut beat = tokio::time::interval(Duration::from_millis(100));
 
-    for round in 0..600 {
+    for round in 0..100 {
         beat.tick().await;
         let ballast = ballast(RESOURCES * PIECE, PIECE, round);
         rig.mesh.istiod.world().change(|state| state.ballast_of(ballast));
@@ -188,7 +188,7 @@ async fn changes(flavour: Flavour) -> Result<()> {
 
     client.pace(None)?;
     rig.mesh.istiod.faults(|faults| (faults.delay, faults.drip) = (Duration::ZERO, None));
-    let text = "round 599 ";
+    let text = "round 99 ";
     let newest = |held: &Held| {
         let kept = held.types.get(CLUSTER).into_iter().flat_map(|kept| &kept.resources);
         let rounds = kept.filter(|(name, _)| name.starts_with("ballast-"));

@@ -104,12 +104,14 @@ async fn all_streams_of_a_machine_are_one_workload_and_the_agents_own_registers_
 
     // Another Envoy that says it is this machine, as while one is replaced by the next.
     let twin = twin(&rig).await?;
-    let two = |seen: &Seen| seen.registry.entries.get(&name).is_some_and(|it| it.streams.len() == 2);
+    let two =
+        |seen: &Seen| seen.registry.entries.get(&name).is_some_and(|it| it.streams.len() == 2);
     istiod.until("two streams", two).await.with_context(|| agent.tail())?;
     let (_, entry) = only_entry(istiod).await?;
     ensure!(entry.streams.len() == 2, "{entry:?}");
     drop(twin);
-    let one = |seen: &Seen| seen.registry.entries.get(&name).is_some_and(|it| it.streams.len() == 1);
+    let one =
+        |seen: &Seen| seen.registry.entries.get(&name).is_some_and(|it| it.streams.len() == 1);
     istiod.until("one of them to leave", one).await?;
 
     let (_, entry) = only_entry(istiod).await?;
@@ -130,7 +132,7 @@ fn bootstrap(rig: &Rig) -> Result<Value> {
 }
 
 /// A client that introduces itself as Envoy does.
-async fn twin(rig: &Rig) -> Result<XdsClient> {
+pub(crate) async fn twin(rig: &Rig) -> Result<XdsClient> {
     let said = &bootstrap(rig)?["node"];
     let mut node = xds::node(&said["metadata"]);
     node.id = said["id"].as_str().context("no id")?.to_owned();

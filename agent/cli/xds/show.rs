@@ -73,7 +73,7 @@ impl Show {
             text.push_str(&format!("{}\n", node.key));
             for of in &node.types {
                 text.push_str(&format!("  {}\n", short(&of.type_url)));
-                of.versions.iter().rev().for_each(|version| text.push_str(&line(version)));
+                told(of).iter().rev().for_each(|version| text.push_str(&line(version)));
             }
         }
         text
@@ -81,17 +81,18 @@ impl Show {
 
     fn one(&self, nodes: &[Node], wanted: &str) -> Result<String, Reason> {
         let of = find(nodes, wanted)?;
-        let newest = of.versions.last().map_or(0, |version| version.number);
+        let versions = told(of);
+        let newest = versions.last().map_or(0, |version| version.number);
         let number = self.version.unwrap_or(newest);
-        let Some(place) = of.versions.iter().position(|version| version.number == number) else {
-            let known: Vec<_> = of.versions.iter().map(|it| it.number.to_string()).collect();
+        let Some(place) = versions.iter().position(|version| version.number == number) else {
+            let known: Vec<_> = versions.iter().map(|it| it.number.to_string()).collect();
             return Err(format!("version {number} is not kept; there are {}", known.join(", ")));
         };
         let resources = resources(of, number)?;
         if !self.diff {
             return Ok(if self.json { as_json(&resources) } else { listed(&resources) });
         }
-        let before = place.checked_sub(1).and_then(|place| of.versions.get(place));
+        let before = place.checked_sub(1).and_then(|place| versions.get(place));
         let Some(before) = before else {
             return Err(format!("nothing is kept from before version {number}"));
         };
@@ -106,8 +107,11 @@ fn find<'a>(nodes: &'a [Node], wanted: &str) -> Result<&'a Type, Reason> {
     let wanted = wanted.to_ascii_lowercase();
     let known = ALIASES.iter().find(|(alias, _)| *alias == wanted);
     let part = known.map_or(wanted.as_str(), |(_, name)| name);
-    let mut found =
-        node.types.iter().filter(|of| short(&of.type_url).to_ascii_lowercase().contains(part));
+    let name = |of: &Type| short(&of.type_url).to_ascii_lowercase();
+    if let Some(exactly) = node.types.iter().find(|of| name(of) == part) {
+        return Ok(exactly);
+    }
+    let mut found = node.types.iter().filter(|of| name(of).contains(part));
     match (found.next(), found.next()) {
         (Some(one), None) => Ok(one),
         (Some(_), Some(_)) => Err(format!("{wanted} means more than one type")),
@@ -116,6 +120,13 @@ fn find<'a>(nodes: &'a [Node], wanted: &str) -> Result<&'a Type, Reason> {
             Err(format!("nothing of {wanted} is kept; there are {}", known.join(", ")))
         }
     }
+}
+
+/// The versions in which something has changed: istiod says the same again with each stream.
+fn told(of: &Type) -> Vec<&Version> {
+    let changes = |it: &&Version| it.added + it.changed + it.removed > 0;
+    let versions: Vec<&Version> = of.versions.iter().filter(changes).collect();
+    if versions.is_empty() { of.versions.last().into_iter().collect() } else { versions }
 }
 
 fn resources(of: &Type, number: u64) -> Result<Vec<Resource>, Reason> {
@@ -149,7 +160,7 @@ fn node_json(node: &Node) -> Value {
         })
     };
     let of = |it: &Type| {
-        let versions = Value::from_iter(it.versions.iter().map(version));
+        let versions = Value::from_iter(told(it).into_iter().map(version));
         json!({"type": it.type_url, "versions": versions})
     };
     json!({"node": node.key, "types": Value::from_iter(node.types.iter().map(of))})

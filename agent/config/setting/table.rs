@@ -304,7 +304,7 @@ pub const SETTINGS: &[Setting] = &[
         variables: &[],
         default: "",
         expected: "a group, by name or number",
-        about: "A group whose users may ask for configuration and certificates, as gRPC programs do.",
+        about: "A group whose users may ask for configuration, as gRPC programs do; certificates they read from export.directory.",
     },
     Setting {
         key: "wasm.fetch",

@@ -114,9 +114,12 @@ where
 }
 
 fn publish(verdict: Result<(), String>, tell: &watch::Sender<Verdict>) {
-    static TOLD: Throttle = Throttle::new(PERIOD);
+    static WELL: Throttle = Throttle::new(PERIOD);
+    static NOT_WELL: Throttle = Throttle::new(PERIOD);
     let verdict = verdict.map_err(|reason| reason.chars().take(LONGEST_REASON).collect::<String>());
-    match (&verdict, TOLD.allow()) {
+    // Each for itself: the reason must not go unsaid because the workload was well just before.
+    let told = if verdict.is_ok() { &WELL } else { &NOT_WELL };
+    match (&verdict, told.allow()) {
         (Ok(()), Some(suppressed)) => info!(suppressed, "workload is well"),
         (Err(reason), Some(suppressed)) => warn!(reason, suppressed, "workload is not well"),
         (verdict, None) => debug!(?verdict, "workload has changed"),

@@ -10,7 +10,10 @@ use hawser_rt::{Chain, Clock, Throttle};
 use parking_lot::Mutex;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls_pki_types::ServerName;
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 use tonic::metadata::MetadataMap;
 use tracing::{debug, warn};
 
@@ -61,6 +64,8 @@ pub(crate) struct Way {
     credentials: Credentials,
     learned: watch::Receiver<Option<Arc<Bundle>>>,
     memory: Mutex<Memory>,
+    /// Somebody has heard istiod say something.
+    heard: Notify,
     fell_back: Throttle,
 }
 
@@ -95,6 +100,7 @@ impl Istiod {
             credentials,
             learned,
             memory: Mutex::default(),
+            heard: Notify::new(),
             fell_back: Throttle::new(SELDOM),
         })))
     }
@@ -109,6 +115,12 @@ impl Istiod {
     /// kept fresh.
     pub fn ignores_certificates(&self) -> bool {
         self.0.memory.lock().ignores_certificates()
+    }
+
+    /// Returns when istiod has answered somebody else on this way: who waits to try again may try
+    /// now. Cancel safe.
+    pub async fn answers(&self) {
+        self.0.heard.notified().await;
     }
 
     /// Dials until istiod has answered. Every address of every endpoint is tried: in the given
@@ -243,6 +255,7 @@ impl Way {
 
     pub(crate) fn accepted(&self, presented: &Presented) {
         self.health.lock().accepted(presented.spot, Instant::now());
+        self.heard.notify_waiters();
         self.credentials.stock().used(&presented.what);
         let now = self.clock.now();
         let mut memory = self.memory.lock();
@@ -315,19 +328,30 @@ struct Failure {
 }
 
 impl Trial {
+    /// What is not shown again. A connection that broke without a word may have met an istiod
+    /// that is just restarting: only if it happens twice is it taken for an answer.
     fn set_aside(&self) -> Vec<Mark> {
-        self.failures.iter().map(|failure| failure.certificate).collect()
+        let rejected = self.failures.iter().filter(|failure| failure.verdict == Verdict::Rejected);
+        rejected.map(|failure| failure.certificate).chain(self.suspects()).collect()
     }
 
     fn rejection(&self) -> Option<&Failure> {
         self.failures.iter().find(|failure| failure.verdict == Verdict::Rejected)
     }
 
-    /// Certificates on which the connection broke without a word. Only if istiod believes what
-    /// was shown instead is it clear that it was they.
+    /// Certificates on which the connection broke without a word, twice. Only if istiod believes
+    /// what was shown instead is it clear that it was they.
     fn suspects(&self) -> Vec<Mark> {
-        let suspects = self.failures.iter().filter(|failure| failure.verdict == Verdict::CutOff);
-        suspects.map(|failure| failure.certificate).collect()
+        let cut = |failure: &&Failure| failure.verdict == Verdict::CutOff;
+        let mut marks: Vec<Mark> = Vec::new();
+        for failure in self.failures.iter().filter(cut) {
+            let times = self.failures.iter().filter(cut);
+            let times = times.filter(|other| other.certificate == failure.certificate).count();
+            if times > 1 && !marks.contains(&failure.certificate) {
+                marks.push(failure.certificate);
+            }
+        }
+        marks
     }
 
     /// The one error that says most: the first clear rejection, which tells what else was tried,

@@ -33,9 +33,11 @@ async fn main() {
     });
     let book = shelf.book("a node").await;
     let count = megabytes * 1024 / kilobytes;
-    let body = resource(&vec![0x5a; kilobytes << 10]);
 
-    for round in ["first", "same again", "and again"] {
+    for (round, fill) in
+        ["first", "same again", "changed", "changed again"].into_iter().zip(*b"aabc")
+    {
+        let body = resource(&vec![fill; kilobytes << 10]);
         let (cpu, begun) = (cpu_ms(), SystemTime::now());
         let mut draft = book.draft(TYPE, Flavour::Delta, false);
         for number in 0..count {

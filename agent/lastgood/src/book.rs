@@ -1,9 +1,6 @@
 //! What one node was told.
 
-use std::{
-    collections::HashSet,
-    sync::atomic::{AtomicU64, Ordering},
-};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use hawser_rt::Clock;
 use hawser_wire::Flavour;
@@ -52,7 +49,7 @@ impl Book {
             form: Form { flavour, whole },
             fate: fate.clone(),
         });
-        let of = (type_url.to_owned(), flavour);
+        let of = (type_url.to_owned(), Form { flavour, whole });
         Draft::new(self.line.clone(), draft, fate, of, self.clock.clone())
     }
 
@@ -105,7 +102,7 @@ impl Book {
     ) -> Option<Plan> {
         let which = Which {
             names: names.map(|names| names.iter().map(|name| hash(name.as_bytes())).collect()),
-            without: without.iter().map(|name| hash(name.as_bytes())).collect::<HashSet<_>>(),
+            without: without.iter().map(|name| hash(name.as_bytes())).collect(),
         };
         let (of, type_url) = (self.ticket.clone(), type_url.to_owned());
         self.line.ask(|reply| Order::Plan { of, type_url, which, reply }).await?

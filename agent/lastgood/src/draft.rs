@@ -7,18 +7,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hawser_rt::Clock;
-use hawser_wire::Flavour;
-use tokio::{
-    sync::OwnedSemaphorePermit,
-    time::{Instant, timeout},
-};
+use tokio::time::Instant;
 
 use crate::{
     Error,
     follow::Follow,
     format::{Hash, hash},
+    lacks::Came,
     log::Said,
-    order::{Fate, Line, Order, ROOM},
+    order::{Fate, Form, Line, Order},
+    scan::key_of,
     write::Piece,
 };
 
@@ -27,7 +25,7 @@ use crate::{
 pub struct Draft {
     hold: Hold,
     type_url: String,
-    flavour: Flavour,
+    form: Form,
     clock: Clock,
     resource: Option<Resource>,
     pieces: Vec<Piece>,
@@ -35,6 +33,8 @@ pub struct Draft {
     held: usize,
     /// How long the disk was waited for.
     waited: Duration,
+    /// What it tells of, should it be given up; of one that tells all there is no need to know.
+    came: Came,
     gone: Vec<Hash>,
     unnamed: bool,
 }
@@ -44,6 +44,7 @@ pub struct Draft {
 pub struct Pending {
     hold: Hold,
     version: String,
+    came: Came,
     gone: Vec<Hash>,
     unnamed: bool,
     clock: Clock,
@@ -73,18 +74,19 @@ impl Draft {
         line: Line,
         draft: u64,
         fate: Fate,
-        (type_url, flavour): (String, Flavour),
+        (type_url, form): (String, Form),
         clock: Clock,
     ) -> Self {
         Self {
             hold: Hold { line, draft, fate, accepted: false },
             type_url,
-            flavour,
+            form,
             clock,
             resource: None,
             pieces: Vec::new(),
             held: 0,
             waited: Duration::ZERO,
+            came: Came::default(),
             gone: Vec::new(),
             unnamed: false,
         }
@@ -92,7 +94,7 @@ impl Draft {
 
     /// A resource of that many bytes begins: in delta a `Resource`, else an `Any`.
     pub async fn resource(&mut self, length: usize) {
-        if self.is_given_up() {
+        if self.is_over() {
             return;
         }
         let Ok(bytes) = u32::try_from(length) else { return self.give_up(Error::Malformed) };
@@ -103,18 +105,21 @@ impl Draft {
         if small.is_none() {
             self.put(Piece::Begin { length: bytes }, 0).await;
         }
-        let follow = Follow::new(self.flavour);
+        let follow = Follow::new(self.form.flavour);
         self.resource = Some(Resource { follow, length: bytes, left: length, small });
     }
 
     /// The next bytes of the resource.
     pub async fn bytes(&mut self, data: Bytes) {
-        if self.is_given_up() || data.is_empty() {
+        if self.is_over() || data.is_empty() {
             return;
         }
         let fits = self.resource.as_mut().is_some_and(|resource| resource.push(&data));
         if !fits {
             return self.give_up(Error::Malformed);
+        }
+        if self.is_given_up() {
+            return;
         }
         match self.resource.as_mut().and_then(|resource| resource.small.as_mut()) {
             Some(small) => small.push(data),
@@ -127,7 +132,7 @@ impl Draft {
 
     /// The resource ends.
     pub async fn resource_end(&mut self) {
-        if self.is_given_up() {
+        if self.is_over() {
             return;
         }
         let Some(Resource { follow, length, left: 0, small }) = self.resource.take() else {
@@ -137,10 +142,13 @@ impl Draft {
             return self.give_up(Error::Malformed);
         };
         self.unnamed |= trailer.name.is_empty();
-        let trailer = Box::new(trailer);
+        let (key, trailer) = (key_of(&trailer), Box::new(trailer));
+        if !self.form.whole {
+            self.came.note(key);
+        }
         let (piece, size) = match small {
-            Some(body) => (Piece::Small { length, body, trailer }, length as usize + OVERHEAD),
-            None => (Piece::End(trailer), OVERHEAD),
+            Some(body) => (Piece::Small { length, body, key, trailer }, length as usize + OVERHEAD),
+            None => (Piece::End { key, trailer }, OVERHEAD),
         };
         self.put(piece, size).await;
     }
@@ -161,8 +169,13 @@ impl Draft {
             self.give_up(Error::Malformed);
         }
         self.flush().await;
-        let Self { hold, gone, unnamed, clock, .. } = self;
-        Pending { hold, version, gone, unnamed, clock }
+        let Self { hold, came, gone, unnamed, clock, .. } = self;
+        Pending { hold, version, came, gone, unnamed, clock }
+    }
+
+    /// Whether nothing more of it is of use: one that is given up is followed for the names in it.
+    fn is_over(&self) -> bool {
+        self.is_given_up() && (self.form.whole || self.came.is_untold())
     }
 
     fn is_given_up(&self) -> bool {
@@ -170,6 +183,10 @@ impl Draft {
     }
 
     async fn put(&mut self, piece: Piece, size: usize) {
+        if self.is_given_up() {
+            self.pieces.clear();
+            return;
+        }
         self.pieces.push(piece);
         self.held += size;
         if self.held >= BATCH {
@@ -184,32 +201,25 @@ impl Draft {
             return;
         }
         let draft = self.hold.draft;
-        match self.room(held).await {
+        let begun = Instant::now();
+        let left = PATIENCE.saturating_sub(self.waited);
+        let room = self.hold.line.space.take(held, left).await;
+        self.waited += begun.elapsed();
+        match room {
             Some(room) => self.hold.line.tell(Order::Write { draft, pieces, room }),
             None => self.give_up(Error::Slow),
         }
     }
 
-    /// Waits for room on the line.
-    async fn room(&mut self, bytes: usize) -> Option<OwnedSemaphorePermit> {
-        let room = std::sync::Arc::clone(&self.hold.line.room);
-        let need = u32::try_from(bytes.div_ceil(1024).clamp(1, ROOM)).ok()?;
-        if let Ok(permit) = std::sync::Arc::clone(&room).try_acquire_many_owned(need) {
-            return Some(permit);
-        }
-        let begun = Instant::now();
-        let left = PATIENCE.saturating_sub(self.waited);
-        let permit = timeout(left, room.acquire_many_owned(need)).await;
-        self.waited += begun.elapsed();
-        permit.ok()?.ok()
-    }
-
     fn give_up(&mut self, error: Error) {
+        if matches!(error, Error::Malformed) {
+            self.resource = None;
+            self.came.and_others();
+        }
         if self.is_given_up() {
             return;
         }
         self.hold.fate.give_up();
-        self.resource = None;
         self.pieces.clear();
         let draft = self.hold.draft;
         self.hold.line.tell(Order::GiveUp { draft, error });
@@ -229,9 +239,9 @@ impl Resource {
 impl Pending {
     /// Envoy has taken it.
     pub fn accepted(self) {
-        let Self { mut hold, version, gone, unnamed, clock } = self;
+        let Self { mut hold, version, came, gone, unnamed, clock } = self;
         hold.accepted = true;
-        let said = Said { version, at: clock.now(), gone, unnamed };
+        let said = Said { version, at: clock.now(), came, gone, unnamed };
         hold.line.tell(Order::Accept { draft: hold.draft, said });
     }
 }

@@ -18,7 +18,7 @@ pub(crate) struct Follow {
     trailer: Trailer,
     name: Vec<u8>,
     version: Vec<u8>,
-    /// The begin of the value.
+    /// The begin of the value, which has the name where there is no other.
     begin: Vec<u8>,
     value_crc: Hasher,
     rest_crc: Hasher,
@@ -196,6 +196,9 @@ impl Follow {
         let part = match (inside, field) {
             _ if self.groups > 0 => Part::Other,
             (true, 2) => {
+                if self.trailer.value.length > 0 {
+                    return Err(Malformed);
+                }
                 self.trailer.value = span;
                 Part::Value
             }
@@ -216,12 +219,7 @@ impl Follow {
         match part {
             Part::Name => self.name.clear(),
             Part::Version => self.version.clear(),
-            Part::Value => {
-                if !self.begin.is_empty() {
-                    return Err(Malformed);
-                }
-            }
-            Part::Other => {}
+            Part::Value | Part::Other => {}
         }
         self.state = if length == 0 { TAG } else { State::Payload { part, left: length } };
         Ok(())
@@ -230,8 +228,11 @@ impl Follow {
     fn payload(&mut self, part: Part, bytes: &[u8]) -> Result<(), Malformed> {
         let text = match part {
             Part::Value => {
-                let room = BEGIN - self.begin.len();
-                self.begin.extend(bytes.iter().take(room));
+                if self.flavour == Flavour::Sotw {
+                    let room = BEGIN - self.begin.len();
+                    let begin = bytes.get(..room).unwrap_or(bytes);
+                    self.begin.extend_from_slice(begin);
+                }
                 self.value_crc.update(bytes);
                 return Ok(());
             }

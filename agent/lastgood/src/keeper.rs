@@ -22,7 +22,7 @@ use self::{trouble::Trouble, volume::Volume};
 use crate::{
     Error, Options, Standing,
     log::{Log, Room, Said, Terms},
-    order::{Fate, Form, Order, Ticket},
+    order::{Fate, Form, Order, Space, Ticket},
     place,
     write::Piece,
 };
@@ -34,6 +34,7 @@ pub(crate) struct Keeper {
     terms: Terms,
     volumes: BTreeMap<Arc<str>, Volume>,
     drafts: HashMap<u64, Writing>,
+    space: Space,
     generation: u64,
     trouble: Trouble,
     standing: watch::Sender<Standing>,
@@ -53,7 +54,7 @@ struct Writing {
 }
 
 impl Keeper {
-    pub(crate) fn new(options: &Options, standing: watch::Sender<Standing>) -> Self {
+    pub(crate) fn new(options: &Options, space: Space, standing: watch::Sender<Standing>) -> Self {
         let now = Instant::now();
         Self {
             directory: options.directory.clone(),
@@ -64,6 +65,7 @@ impl Keeper {
             },
             volumes: BTreeMap::new(),
             drafts: HashMap::new(),
+            space,
             generation: 0,
             trouble: Trouble::new(&options.metrics),
             standing,
@@ -126,18 +128,22 @@ impl Keeper {
             Order::Draft { draft, of, type_url, form, fate } => {
                 self.draft(draft, (of, type_url), form, fate);
             }
-            Order::Write { draft, pieces, room: _room } => self.write(draft, pieces),
+            Order::Write { draft, pieces, room } => {
+                self.write(draft, pieces);
+                drop(room);
+                self.space.given_back();
+            }
             Order::GiveUp { draft, error } => self.give_up(draft, &error),
             Order::Forget { draft } => self.forget(draft),
             Order::Accept { draft, said } => self.accept(draft, said),
             Order::Wanted { of, type_url, names } => {
                 if let Some(log) = self.log(&of, &type_url) {
-                    log.wanted = names;
+                    log.set_wanted(names);
                 }
             }
             Order::Plan { of, type_url, which, reply } => {
-                let volume = self.volumes.get(&of.key);
-                let log = volume.and_then(|volume| volume.log(&type_url));
+                let volume = self.volumes.get_mut(&of.key);
+                let log = volume.and_then(|volume| volume.log_mut(&type_url));
                 drop(reply.send(log.and_then(|log| reading::plan(log, &which))));
             }
             Order::Look { source, places, bodies, reply } => {
@@ -166,6 +172,10 @@ impl Keeper {
                 if done.is_ok() && log.owes() && retry {
                     self.retried = now;
                     done = log.settle();
+                    if done.is_ok() && is_kept(log, &key, &self.drafts) {
+                        self.trouble.over((&key, &log.title.type_url));
+                        changed = true;
+                    }
                 } else if done.is_ok() && log.dirty && flush {
                     self.flushed = now;
                     done = log.flush();
@@ -270,7 +280,9 @@ impl Keeper {
         writing.fate.give_up();
         let number = writing.number.take();
         let (of, type_url) = (writing.of.clone(), writing.type_url.clone());
-        if let (Some(number), Some(log)) = (number, self.log(&of, &type_url)) {
+        if let (Some(number), Some(volume)) = (number, self.volumes.get_mut(&of.key))
+            && let Some(log) = volume.log_mut(&type_url)
+        {
             log.forget(number);
         }
         if self.trouble.given_up((&of.key, &type_url), error) {
@@ -294,10 +306,11 @@ impl Keeper {
         };
         let Some(log) = self.log(&of, &type_url) else {
             // Of an older book: the newer one knows better.
-            if let (Some(number), Some(volume)) = (number, self.volumes.get_mut(&of.key))
-                && let Some(log) = volume.log_mut(&type_url)
-            {
-                log.forget(number);
+            if let Some(volume) = self.volumes.get_mut(&of.key) {
+                volume.miss(of.generation, &type_url, whole, &said);
+                if let (Some(number), Some(log)) = (number, volume.log_mut(&type_url)) {
+                    log.forget(number);
+                }
             }
             return;
         };
@@ -308,18 +321,26 @@ impl Keeper {
         let compacted =
             if log.is_wasteful() && !log.is_compacting() { log.compact() } else { Ok(()) };
         match accepted.and_then(|kept| compacted.map(|()| kept)) {
-            Ok(true) => self.trouble.over((&of.key, &type_url)),
+            Ok(true) => self.over(&of.key, &type_url),
             Ok(false) => {}
             Err(error) => drop(self.trouble.note((&of.key, &type_url), Some(error))),
         };
         self.publish();
     }
 
+    /// Something was written: what was wrong with the log is over, unless it still lacks something.
+    fn over(&mut self, key: &Arc<str>, type_url: &str) {
+        let log = self.volumes.get(key).and_then(|volume| volume.log(type_url));
+        if log.is_some_and(|log| is_kept(log, key, &self.drafts)) {
+            self.trouble.over((key, type_url));
+        }
+    }
+
     /// The log of a type, for the newest holder of its book; made if there is none.
     fn log(&mut self, of: &Ticket, type_url: &str) -> Option<&mut Log> {
         let terms = self.terms;
         let volume = self.volumes.get_mut(&of.key)?;
-        if volume.generation != of.generation {
+        if !volume.admits(of.generation) {
             return None;
         }
         match volume.enter(type_url, terms) {
@@ -360,6 +381,14 @@ impl Keeper {
             changed
         });
     }
+}
+
+/// Whether a log has all that Envoy has taken, and will if it takes what it was sent.
+fn is_kept(log: &Log, key: &Arc<str>, drafts: &HashMap<u64, Writing>) -> bool {
+    let given_up = |draft: &Writing| {
+        draft.number.is_none() && draft.of.key == *key && draft.type_url == log.title.type_url
+    };
+    !log.lacks.any() && !drafts.values().any(given_up)
 }
 
 /// What was accepted is on the disk after this time.

@@ -4,11 +4,14 @@
 //! and [`Kept::accept`]: what a restart finds is what was there.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     time::SystemTime,
 };
 
-use crate::format::{Accepted, HEAD, Hash, TRAILER};
+use crate::{
+    format::{Accepted, HEAD, Hash, TRAILER},
+    hashes::ByHash,
+};
 
 /// Where a resource is in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,14 +19,15 @@ pub(crate) struct Place {
     // Two halves, so that an entry of the index is as small as its parts.
     at: [u32; 2],
     length: u32,
+    crc: u32,
 }
 
 impl Place {
-    /// Of a record that begins `at`, with a body of `length` bytes.
-    pub(crate) fn new(at: u64, length: u32) -> Self {
+    /// Of a record that begins `at`, with a body of `length` bytes and a value with that checksum.
+    pub(crate) fn new(at: u64, length: u32, crc: u32) -> Self {
         #[expect(clippy::cast_possible_truncation, reason = "the two halves")]
         let halves = [at as u32, (at >> 32) as u32];
-        Self { at: halves, length }
+        Self { at: halves, length, crc }
     }
 
     pub(crate) fn at(self) -> u64 {
@@ -46,6 +50,11 @@ impl Place {
         self.length
     }
 
+    /// Of the value: others have mostly another.
+    pub(crate) fn crc(self) -> u32 {
+        self.crc
+    }
+
     /// About what the record takes on disk.
     fn cost(self) -> u64 {
         u64::from(self.length) + (HEAD + TRAILER + 64) as u64
@@ -64,9 +73,9 @@ pub(crate) struct Version {
 /// What is kept of one type.
 #[derive(Debug)]
 pub(crate) struct Kept {
-    pub(crate) index: HashMap<Hash, Place>,
+    pub(crate) index: ByHash<Place>,
     /// What came with drafts that are not accepted yet.
-    pub(crate) staged: BTreeMap<u32, HashMap<Hash, Place>>,
+    pub(crate) staged: BTreeMap<u32, ByHash<Place>>,
     pub(crate) number: u64,
     pub(crate) version: String,
     pub(crate) at: SystemTime,
@@ -87,7 +96,7 @@ impl Kept {
     /// Nothing, with a memory of that many versions.
     pub(crate) fn new(keep: usize) -> Self {
         Self {
-            index: HashMap::new(),
+            index: ByHash::default(),
             staged: BTreeMap::new(),
             number: 0,
             version: String::new(),
@@ -151,16 +160,24 @@ impl Kept {
         true
     }
 
-    /// Counts what an acceptance would add, change and remove.
-    pub(crate) fn weigh(&self, accepted: &mut Accepted) {
+    /// Counts what the acceptance of a draft would add, change and remove. What came with the same
+    /// value is none of that.
+    pub(crate) fn weigh(&self, draft: u32, accepted: &mut Accepted) {
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-        let changed = accepted.own.iter().filter(|hash| self.index.contains_key(*hash)).count();
+        let staged = self.staged.get(&draft);
+        let (mut known, mut changed) = (0, 0);
+        for hash in &accepted.own {
+            let Some(before) = self.index.get(hash) else { continue };
+            let now = staged.and_then(|staged| staged.get(hash));
+            known += 1;
+            changed += usize::from(now.is_none_or(|now| now.crc() != before.crc()));
+        }
         let removed = if accepted.whole {
-            self.index.len().saturating_sub(changed + accepted.same.len())
+            self.index.len().saturating_sub(known + accepted.same.len())
         } else {
             accepted.gone.iter().filter(|hash| self.index.contains_key(*hash)).count()
         };
-        accepted.added = count(accepted.own.len() - changed);
+        accepted.added = count(accepted.own.len() - known);
         accepted.changed = count(changed);
         accepted.removed = count(removed);
     }

@@ -7,27 +7,27 @@
 mod compact;
 mod copy;
 mod load;
+mod same;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     fs::File,
     io::{self, IoSlice},
-    os::unix::fs::FileExt,
     path::PathBuf,
     sync::Arc,
     time::SystemTime,
 };
 
-use bytes::Bytes;
 use hawser_wire::Flavour;
 
 use self::compact::Compaction;
 use crate::{
     Error,
-    format::{Accepted, HEAD, Hash, Head, Kind, Title, Trailer, salted},
+    format::{Accepted, Hash, Head, Kind, Title, salted},
+    hashes::Hashes,
     kept::{Kept, Place},
+    lacks::{Came, Lacks},
     place,
-    scan::key_of,
     step::step,
     write::{Partial, Piece, Stroke, write_at},
 };
@@ -66,9 +66,9 @@ pub(crate) struct Log {
     waiting: VecDeque<(u32, Accepted)>,
     /// Something was accepted and is not flushed to disk.
     pub(crate) dirty: bool,
-    /// Envoy has taken something that could not be written.
-    pub(crate) behind: bool,
-    pub(crate) wanted: Option<HashSet<Hash>>,
+    /// What Envoy has taken and could not be written.
+    pub(crate) lacks: Lacks,
+    wanted: Option<Hashes>,
     compaction: Option<Box<Compaction>>,
     /// Bytes of compaction that are due, so that it is faster than what is written meanwhile.
     due: u64,
@@ -129,9 +129,12 @@ impl Log {
         }
         self.settle()?;
         let Some(taken) = self.drafts.get(&draft) else { return Err(Error::Malformed) };
-        let (kind, whole) = (taken.kind, taken.whole);
-        self.create()?;
-        let mut stroke = Stroke::new(self.title.salt, draft, kind, self.end, self.partial);
+        let kind = taken.kind;
+        if self.file.is_none() {
+            self.create()?;
+        }
+        let mut stroke =
+            Stroke::new(self.title.salt, draft, kind, self.end, (self.partial, pieces.len()));
         let mut same = Vec::new();
         for piece in pieces {
             match self.as_it_was(draft, &stroke, &piece) {
@@ -145,6 +148,7 @@ impl Log {
             return Err(Error::Full { path: self.path.clone(), limit: room.limit });
         }
         if length > 0 {
+            self.create()?;
             let file = self.file.as_ref().ok_or(Error::Malformed)?;
             stroke.write(file).map_err(|source| self.failed(source))?;
             self.tail = match self.tail {
@@ -158,31 +162,11 @@ impl Log {
         for (hash, place) in stroke.records {
             self.kept.record(draft, hash, place);
         }
-        if let Some(taken) = self.drafts.get_mut(&draft).filter(|_| whole) {
+        self.want(&same);
+        if let Some(taken) = self.drafts.get_mut(&draft) {
             taken.same.extend(same);
         }
         Ok(length)
-    }
-
-    /// The hash of a small resource that is kept already just as it is in `piece`.
-    fn as_it_was(&self, draft: u32, stroke: &Stroke, piece: &Piece) -> Option<Hash> {
-        let Piece::Small { length, body, trailer } = piece else { return None };
-        // Others that may yet be accepted could change it before.
-        if self.drafts.len() > 1 || trailer.name.is_empty() {
-            return None;
-        }
-        let hash = key_of(trailer);
-        let place = *self.kept.index.get(&hash)?;
-        let staged = self.kept.staged.get(&draft);
-        let twice = staged.is_some_and(|staged| staged.contains_key(&hash))
-            || stroke.records.contains_key(&hash);
-        if place.length() != *length || twice {
-            return None;
-        }
-        let file = self.file.as_ref()?;
-        let kind = self.drafts.get(&draft)?.kind;
-        let same = same_record(file, self.title.salt, place, (kind, trailer, body));
-        same.then_some(hash)
     }
 
     /// Envoy has taken a draft.
@@ -190,31 +174,45 @@ impl Log {
         let Some(taken) = self.drafts.remove(&draft) else { return Ok(()) };
         let staged = self.kept.staged.get(&draft);
         let own: Vec<Hash> = staged.into_iter().flat_map(HashMap::keys).copied().collect();
-        let mut seen: HashSet<Hash> = own.iter().copied().collect();
+        let mut seen: Hashes = own.iter().copied().collect();
+        let mut same = taken.same;
+        same.retain(|hash| seen.insert(*hash));
+        self.want(&own);
+        self.want(&same);
+        let whole = taken.whole || said.unnamed;
+        let lost: Vec<Hash> =
+            same.iter().filter(|hash| !self.kept.index.contains_key(*hash)).copied().collect();
+        self.lacks.settle(&own);
+        self.lacks.settle(&same);
         let mut accepted = Accepted {
             number: self.kept.number + 1,
             at: said.at,
-            whole: taken.whole || said.unnamed,
+            whole,
             added: 0,
             changed: 0,
             removed: 0,
             version: said.version,
-            same: taken.same.into_iter().filter(|hash| seen.insert(*hash)).collect(),
+            same: if whole { same } else { Vec::new() },
             own,
             gone: said.gone,
         };
-        self.kept.weigh(&mut accepted);
-        self.kept.accept(draft, &accepted, u64::MAX);
-        if accepted.whole {
-            self.behind = false;
+        if whole {
+            self.lacks = Lacks::default();
         }
+        lost.into_iter().for_each(|hash| self.lacks.lose_one(hash));
+        self.lacks.settle(&accepted.gone);
+        self.kept.weigh(draft, &mut accepted);
+        self.kept.accept(draft, &accepted, u64::MAX);
         self.waiting.push_back((draft, accepted));
         self.settle()
     }
 
     /// Envoy has taken a draft that was given up: what is known of it is what is no more.
     pub(crate) fn accept_lost(&mut self, whole: bool, said: Said) -> Result<(), Error> {
-        self.behind = true;
+        if whole || said.unnamed {
+            self.lacks.lose_untold();
+        }
+        self.lacks.lose(&said.came);
         if whole || said.gone.is_empty() {
             return Ok(());
         }
@@ -299,23 +297,42 @@ impl Log {
         Ok(())
     }
 
-    /// The places of what is kept and wanted, as they follow in the file.
-    pub(crate) fn places(&self, names: Option<&[Hash]>, without: &HashSet<Hash>) -> Vec<Place> {
-        let fits = |hash: &Hash| {
-            !without.contains(hash)
-                && self.wanted.as_ref().is_none_or(|wanted| wanted.contains(hash))
-        };
+    /// What Envoy subscribes to; `None` is all.
+    pub(crate) fn set_wanted(&mut self, wanted: Option<Hashes>) {
+        if let Some(wanted) = &wanted {
+            self.lacks.only(wanted);
+        }
+        self.wanted = wanted;
+    }
+
+    /// Envoy subscribes to these too: it asks for them, or takes them.
+    pub(crate) fn want(&mut self, hashes: &[Hash]) {
+        let Some(wanted) = &mut self.wanted else { return };
+        let mut left_out = false;
+        for hash in hashes {
+            left_out |= wanted.insert(*hash) && self.kept.index.contains_key(hash);
+        }
+        if left_out {
+            // It may leave out what was not wanted when it began.
+            self.abandon();
+        }
+    }
+
+    /// The places of what is kept and wanted, as they follow in the file. What is asked for by
+    /// name is wanted.
+    pub(crate) fn places(&self, names: Option<&[Hash]>, without: &Hashes) -> Vec<Place> {
+        let wanted = |hash: &Hash| self.wanted.as_ref().is_none_or(|wanted| wanted.contains(hash));
         let mut places: Vec<Place> = match names {
             Some(names) => names
                 .iter()
-                .filter(|hash| fits(hash))
+                .filter(|hash| !without.contains(*hash))
                 .filter_map(|hash| self.kept.index.get(hash).copied())
                 .collect(),
             None => self
                 .kept
                 .index
                 .iter()
-                .filter(|(hash, _)| fits(hash))
+                .filter(|(hash, _)| !without.contains(*hash) && wanted(hash))
                 .map(|(_, place)| *place)
                 .collect(),
         };
@@ -377,36 +394,9 @@ impl Log {
 pub(crate) struct Said {
     pub(crate) version: String,
     pub(crate) at: SystemTime,
+    /// What it tells of, if it does not tell all.
+    pub(crate) came: Came,
     pub(crate) gone: Vec<Hash>,
     /// There are resources without a name.
     pub(crate) unnamed: bool,
-}
-
-/// Whether a record is, byte for byte, what `new` would be.
-fn same_record(
-    file: &File,
-    salt: u64,
-    place: Place,
-    (kind, trailer, body): (Kind, &Trailer, &[Bytes]),
-) -> bool {
-    let mut end = Vec::new();
-    trailer.encode(salt, &mut end);
-    let length = HEAD + place.length() as usize + end.len();
-    let mut found = vec![0; length];
-    if file.read_exact_at(&mut found, place.at()).is_err() {
-        return false;
-    }
-    let Some((head, mut rest)) = found.split_at_checked(HEAD) else { return false };
-    // The end first: it has the checksums.
-    rest.ends_with(&end)
-        && Head::decode(salt, head).is_some_and(|head| head.kind == kind)
-        && body.iter().chain([&Bytes::from(end)]).all(|part| {
-            match rest.split_at_checked(part.len()) {
-                Some((begin, after)) => {
-                    rest = after;
-                    begin == part
-                }
-                None => false,
-            }
-        })
 }

@@ -1,23 +1,26 @@
 //! What the thread of the shelf is told to do, and the line to it.
 
 use std::{
-    collections::HashSet,
     fs::File,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
         mpsc,
     },
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
 use hawser_wire::Flavour;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
+    time::timeout,
+};
 
 use crate::{
     Error,
     format::{Hash, Kind, Trailer},
+    hashes::Hashes,
     kept::Place,
     log::Said,
     write::Piece,
@@ -27,16 +30,25 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(crate) struct Line {
     orders: mpsc::Sender<Order>,
+    pub(crate) space: Space,
+}
+
+/// Room on the line.
+#[derive(Clone, Debug)]
+pub(crate) struct Space {
     /// KiB that may be on the line. The number of orders needs no limit: whoever gives one either
     /// waits for its answer or holds a part of this.
-    pub(crate) room: Arc<Semaphore>,
+    room: Arc<Semaphore>,
+    /// Somebody has waited in vain.
+    stuck: Arc<AtomicBool>,
 }
 
 impl Line {
     /// A line, and its other end.
     pub(crate) fn new() -> (Self, mpsc::Receiver<Order>) {
         let (orders, taken) = mpsc::channel();
-        (Self { orders, room: Arc::new(Semaphore::new(ROOM)) }, taken)
+        let room = Arc::new(Semaphore::new(ROOM));
+        (Self { orders, space: Space { room, stuck: Arc::default() } }, taken)
     }
 
     /// Tells the thread. After its end nothing is kept any more, and nobody minds.
@@ -57,6 +69,36 @@ impl Line {
     }
 }
 
+impl Space {
+    /// Room for so many bytes, which is waited for no longer than `patience`, and not at all if
+    /// somebody has just waited in vain.
+    pub(crate) async fn take(
+        &self,
+        bytes: usize,
+        patience: Duration,
+    ) -> Option<OwnedSemaphorePermit> {
+        let need = u32::try_from(bytes.div_ceil(1024).clamp(1, ROOM)).ok()?;
+        if let Ok(room) = Arc::clone(&self.room).try_acquire_many_owned(need) {
+            return Some(room);
+        }
+        if self.stuck.load(Ordering::Relaxed) {
+            return None;
+        }
+        let room = timeout(patience, Arc::clone(&self.room).acquire_many_owned(need)).await;
+        if room.is_err() {
+            self.stuck.store(true, Ordering::Relaxed);
+        }
+        room.ok()?.ok()
+    }
+
+    /// Room was given back: when there is a good deal of it, it may be waited for again.
+    pub(crate) fn given_back(&self) {
+        if self.room.available_permits() >= ROOM / 2 {
+            self.stuck.store(false, Ordering::Relaxed);
+        }
+    }
+}
+
 /// What the thread is told to do.
 #[derive(Debug)]
 pub(crate) enum Order {
@@ -66,7 +108,7 @@ pub(crate) enum Order {
     GiveUp { draft: u64, error: Error },
     Forget { draft: u64 },
     Accept { draft: u64, said: Said },
-    Wanted { of: Ticket, type_url: String, names: Option<HashSet<Hash>> },
+    Wanted { of: Ticket, type_url: String, names: Option<Hashes> },
     Plan { of: Ticket, type_url: String, which: Which, reply: oneshot::Sender<Option<Plan>> },
     Look { source: Source, places: Vec<Place>, bodies: bool, reply: oneshot::Sender<Vec<Item>> },
     Read { source: Source, parts: Vec<Part>, reply: oneshot::Sender<Option<Bytes>> },
@@ -108,7 +150,7 @@ impl Fate {
 #[derive(Debug)]
 pub(crate) struct Which {
     pub(crate) names: Option<Vec<Hash>>,
-    pub(crate) without: HashSet<Hash>,
+    pub(crate) without: Hashes,
 }
 
 /// Where the resources are that were asked for.
@@ -143,4 +185,4 @@ pub(crate) enum Part {
 }
 
 /// KiB that may be on the line.
-pub(crate) const ROOM: usize = 1024;
+const ROOM: usize = 1024;

@@ -41,7 +41,7 @@ pub(crate) enum Found {
 impl Scan {
     /// Begins behind the title, which is `at` bytes long.
     pub(crate) fn new(file: Arc<File>, salt: u64, at: u64, keep: usize) -> Self {
-        let window = Window { at: 0, bytes: Vec::new() };
+        let window = Window { at: 0, bytes: Vec::new(), most: WINDOW };
         Self { file, window, salt, at, kept: Kept::new(keep), damaged: false, sound: at }
     }
 
@@ -50,7 +50,9 @@ impl Scan {
         let Some(head) = self.head(self.at, end)? else {
             return self.search(self.at + 1, end);
         };
-        let place = Place::new(self.at, head.length);
+        let place = Place::new(self.at, head.length, 0);
+        // Of what follows a long body there is only to be read what is between it and the next.
+        self.window.most = if head.length as usize > BETWEEN { BETWEEN } else { WINDOW };
         if place.trailer() > end {
             return Ok(Found::End);
         }
@@ -69,6 +71,7 @@ impl Scan {
             return self.search(place.trailer(), end);
         };
         self.at = after;
+        let place = Place::new(place.at(), head.length, trailer.value_crc);
         self.kept.record(head.draft, key_of(&trailer), place);
         Ok(Found::Resource)
     }
@@ -162,13 +165,15 @@ pub(crate) fn key_of(trailer: &Trailer) -> [u8; 16] {
 struct Window {
     at: u64,
     bytes: Vec<u8>,
+    /// What is read at a time.
+    most: usize,
 }
 
 impl Window {
     /// That part of the file; `None` if it is not there.
     fn take(&mut self, file: &File, at: u64, length: usize) -> io::Result<Option<&[u8]>> {
         if self.slice(at, length).is_none() {
-            self.bytes.resize(length.max(WINDOW), 0);
+            self.bytes.resize(length.max(self.most), 0);
             self.at = at;
             let mut read = 0;
             while let Some(rest) = self.bytes.get_mut(read..).filter(|rest| !rest.is_empty()) {
@@ -194,3 +199,5 @@ impl Window {
 }
 
 const WINDOW: usize = 8 << 10;
+/// More than a trailer and a head mostly have.
+const BETWEEN: usize = 512;

@@ -42,9 +42,10 @@ impl Shelf {
     #[expect(clippy::needless_pass_by_value, reason = "whoever opens it has no more use for them")]
     pub fn open(options: Options) -> Self {
         let (line, orders) = Line::new();
+        let space = line.space.clone();
         let (tell, standing) = watch::channel(Standing::default());
         let clock = options.clock.clone();
-        let keeper = Keeper::new(&options, tell.clone());
+        let keeper = Keeper::new(&options, space, tell.clone());
         let spawned =
             thread::Builder::new().name("lastgood".to_owned()).spawn(move || keeper.run(&orders));
         if let Err(error) = spawned {

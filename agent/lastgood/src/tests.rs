@@ -20,7 +20,9 @@ mod damage;
 mod disk;
 mod history;
 mod killed;
+mod lacking;
 mod model;
+mod slow;
 
 const CLUSTER: &str = "type.googleapis.com/envoy.config.cluster.v3.Cluster";
 const ENDPOINTS: &str = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment";

@@ -1,7 +1,6 @@
 //! Pieces of a draft on their way to a log.
 
 use std::{
-    collections::HashMap,
     fs::File,
     io::{self, ErrorKind, IoSlice},
     ops::Range,
@@ -13,7 +12,6 @@ use nix::{errno::Errno, sys::uio::pwritev};
 use crate::{
     format::{Hash, Head, Kind, Trailer},
     kept::Place,
-    scan::key_of,
     step::step,
 };
 
@@ -25,9 +23,9 @@ pub(crate) enum Piece {
     /// Its next bytes.
     Bytes(Bytes),
     /// It ends.
-    End(Box<Trailer>),
+    End { key: Hash, trailer: Box<Trailer> },
     /// A small one, whole.
-    Small { length: u32, body: Vec<Bytes>, trailer: Box<Trailer> },
+    Small { length: u32, body: Vec<Bytes>, key: Hash, trailer: Box<Trailer> },
 }
 
 /// A record of which the end is not written yet.
@@ -51,7 +49,7 @@ pub(crate) struct Stroke {
     parts: Vec<Source>,
     pub(crate) end: u64,
     pub(crate) partial: Option<Partial>,
-    pub(crate) records: HashMap<Hash, Place>,
+    pub(crate) records: Vec<(Hash, Place)>,
 }
 
 #[derive(Debug)]
@@ -61,23 +59,24 @@ enum Source {
 }
 
 impl Stroke {
+    /// For about as many `pieces`.
     pub(crate) fn new(
         salt: u64,
         draft: u32,
         kind: Kind,
         at: u64,
-        partial: Option<Partial>,
+        (partial, pieces): (Option<Partial>, usize),
     ) -> Self {
         Self {
             salt,
             draft,
             kind,
             at,
-            made: Vec::new(),
-            parts: Vec::new(),
+            made: Vec::with_capacity(pieces * MADE),
+            parts: Vec::with_capacity(pieces * PARTS),
             end: at,
             partial,
-            records: HashMap::new(),
+            records: Vec::with_capacity(pieces),
         }
     }
 
@@ -86,13 +85,18 @@ impl Stroke {
         match piece {
             Piece::Begin { length } => self.begin(length),
             Piece::Bytes(bytes) => self.bytes(bytes),
-            Piece::End(trailer) => self.finish(&trailer),
-            Piece::Small { length, body, trailer } => {
+            Piece::End { key, trailer } => self.finish(key, &trailer),
+            Piece::Small { length, body, key, trailer } => {
                 self.begin(length)
                     && body.into_iter().all(|bytes| self.bytes(bytes))
-                    && self.finish(&trailer)
+                    && self.finish(key, &trailer)
             }
         }
+    }
+
+    /// Whether it has a resource of that name.
+    pub(crate) fn has(&self, key: &Hash) -> bool {
+        self.records.iter().any(|(other, _)| other == key)
     }
 
     /// Bytes that are to be written.
@@ -138,7 +142,7 @@ impl Stroke {
         true
     }
 
-    fn finish(&mut self, trailer: &Trailer) -> bool {
+    fn finish(&mut self, key: Hash, trailer: &Trailer) -> bool {
         let Some(partial) = self.partial.take() else { return false };
         if partial.written != partial.length {
             return false;
@@ -146,7 +150,7 @@ impl Stroke {
         let from = self.made.len();
         trailer.encode(self.salt, &mut self.made);
         self.made_from(from);
-        self.records.insert(key_of(trailer), Place::new(partial.at, partial.length));
+        self.records.push((key, Place::new(partial.at, partial.length, trailer.value_crc)));
         true
     }
 
@@ -177,5 +181,8 @@ pub(crate) fn write_at(file: &File, mut slices: Vec<IoSlice<'_>>, mut at: u64) -
     Ok(())
 }
 
+/// About what a piece has of head and trailer, and of parts.
+const MADE: usize = 128;
+const PARTS: usize = 4;
 /// As many as one call takes.
 const AT_ONCE: usize = 1024;

@@ -4,9 +4,11 @@
 //! service manager, and a ghost helps nobody. The others have a grace time, then they are
 //! aborted.
 
-use std::{collections::HashMap, fmt, time::Duration};
+use std::{collections::HashMap, fmt, io, thread, time::Duration};
 
 use tokio::{
+    runtime::Builder,
+    sync::oneshot,
     task::{Id, JoinError, JoinSet},
     time::timeout,
 };
@@ -55,6 +57,30 @@ impl Tasks {
         let task = task(self.stop.clone());
         let handle = self.running.spawn(async move { task.await.map_err(BoxError::from) });
         self.names.insert(handle.id(), name);
+    }
+
+    /// Starts a task on a thread and a runtime of its own: much passes through it from socket to
+    /// socket, which between threads costs more than all that is done with it, and which nobody
+    /// else is to wait behind.
+    pub fn spawn_apart<F, Fut, E>(&mut self, name: &'static str, task: F) -> io::Result<()>
+    where
+        F: FnOnce(CancellationToken) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<(), E>>,
+        E: std::error::Error + Send + Sync + 'static,
+    {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let (tell, ended) = oneshot::channel();
+        let stop = self.stop.clone();
+        let run = move || {
+            let ended = runtime.block_on(task(stop));
+            // Nobody waits for it when the process is over.
+            drop(tell.send(ended.map_err(BoxError::from)));
+        };
+        thread::Builder::new().name(name.to_owned()).spawn(run)?;
+        let ended = async { ended.await.unwrap_or_else(|_| Err("its thread has panicked".into())) };
+        let handle = self.running.spawn(ended);
+        self.names.insert(handle.id(), name);
+        Ok(())
     }
 
     /// Runs until `shutdown` resolves or a task ends, then stops the others within `grace`.

@@ -34,6 +34,10 @@ impl Source for Istiod {
             Ok(Opened { who, answers: Box::new(Stream { stage, connection, heard: false }) })
         })
     }
+
+    fn answers(&self) -> BoxFuture<'_, ()> {
+        Box::pin(Self::answers(self))
+    }
 }
 
 struct Stream {
@@ -141,5 +145,7 @@ fn innermost(error: &dyn std::error::Error) -> String {
     while let Some(source) = error.source() {
         error = source;
     }
-    error.to_string()
+    let text = error.to_string();
+    // Where rustls explains itself to programmers is of no use to an operator.
+    text.split(": https://").next().unwrap_or(&text).to_owned()
 }

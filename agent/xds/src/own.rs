@@ -23,7 +23,7 @@ use hawser_rt::{Backoff, Chain, Throttle};
 use prost::Message as _;
 use tokio::{
     sync::{mpsc, watch},
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -36,7 +36,7 @@ use self::{
 use crate::{
     Error, Failure, Rejection, Seen, Version,
     outage::Outage,
-    source::{Lost, Source},
+    source::{Lost, Source, until_again},
 };
 
 /// Where what comes on the agent's own stream goes.
@@ -130,7 +130,7 @@ impl<S: Source> Follower<S> {
             debug!(flow = "own", ?retry_in, "waiting to reconnect");
             // Another address may be what was missing.
             tokio::select! {
-                () = sleep(retry_in) => {}
+                () = until_again(&self.source, retry_in) => {}
                 () = changed(&mut self.node) => {}
             }
         }

@@ -4,14 +4,19 @@
 //! - A large one leaves as it comes, and never as a whole is it here. If its sender is lost it is
 //!   completed with an ending that Envoy refuses, and Envoy's stream goes on.
 //! - One whose resources have to be made fit is rewritten field by field as it leaves; one with
-//!   modules to be fetched is gathered, within a limit.
+//!   modules to be fetched is gathered, within a limit, and handed back: others pass meanwhile.
 
 use std::collections::VecDeque;
 
 use bytes::{Buf, Bytes, BytesMut};
 use hawser_wire::{Event, Fieldwise, Malformed, Reader, Response, Tail, write};
 
-use crate::{downstream::Deaf, record::Record, relay::Relay, session::Sent};
+use crate::{
+    downstream::Deaf,
+    record::Record,
+    relay::{Relay, Remote},
+    session::Sent,
+};
 
 /// What has to happen because of a response.
 #[derive(Debug)]
@@ -128,23 +133,23 @@ impl<'a> Passage<'a> {
         passed
     }
 
-    /// It is complete.
-    pub(crate) async fn end(self) -> Result<(), Fault> {
+    /// It is complete. One with modules to be fetched is handed back.
+    pub(crate) async fn end(self) -> Result<Option<Remote>, Fault> {
         let Self { relay, course } = self;
         match course {
             Course::Gathered { bytes, length } if bytes.len() == length => {
-                whole(relay, bytes.freeze()).await
+                return whole(relay, bytes.freeze()).await;
             }
-            Course::Streamed(streamed) => streamed.end().await,
-            Course::Skipped => Ok(()),
+            Course::Streamed(streamed) => streamed.end().await?,
+            Course::Skipped => {}
             Course::Refused(reader) => {
                 let Tail { type_url, nonce, .. } = reader.end()?;
                 let reason = format!("more than {MOST_GATHERED} bytes cannot be rewritten here");
                 relay.refuse(&type_url, &nonce, &reason);
-                Ok(())
             }
-            Course::Gathered { .. } | Course::Looking { .. } => Err(Fault::Unreadable),
+            Course::Gathered { .. } | Course::Looking { .. } => return Err(Fault::Unreadable),
         }
+        Ok(None)
     }
 
     /// Its sender is gone, or what came is no message: Envoy is given an end of it.
@@ -157,26 +162,25 @@ impl<'a> Passage<'a> {
 }
 
 /// A response that is here as a whole.
-async fn whole(relay: &Relay, message: Bytes) -> Result<(), Fault> {
+async fn whole(relay: &Relay, message: Bytes) -> Result<Option<Remote>, Fault> {
     let seen = Response::scan(relay.flavour(), &message)?;
     let (type_url, nonce) = (seen.type_url.to_owned(), seen.nonce.to_owned());
     if !relay.session().passes(&type_url) {
         relay.withheld(&type_url);
-        return Ok(());
+        return Ok(None);
     }
-    let message = if relay.rewrites(&type_url) {
-        match relay.rewritten(&type_url, &message).await {
-            Ok(Some(rewritten)) => rewritten.into(),
-            Ok(None) => message,
-            Err(reason) => {
-                relay.refuse(&type_url, &nonce, &reason);
-                return Ok(());
-            }
+    let message = match relay.refitted(&type_url, &message) {
+        Ok(fitted) => fitted.map_or(message, Bytes::from),
+        Err(Malformed) => {
+            relay.refuse(&type_url, &nonce, "a resource cannot be read");
+            return Ok(None);
         }
-    } else {
-        message
     };
-    pass_whole(relay, Record::kept(relay, &type_url), message, Came::Answered).await
+    if let Some(modules) = relay.modules(&type_url).cloned() {
+        return Ok(Some(Remote { type_url, nonce, message, modules }));
+    }
+    pass_whole(relay, Record::kept(relay, &type_url), message, Came::Answered).await?;
+    Ok(None)
 }
 
 /// Whose a response is.
@@ -331,4 +335,4 @@ impl<'a> Streamed<'a> {
 /// What is gathered before it leaves.
 pub(crate) const HOLD: usize = 256 << 10;
 /// What is gathered to be rewritten.
-const MOST_GATHERED: usize = 64 << 20;
+pub(crate) const MOST_GATHERED: usize = 64 << 20;

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use hawser_lastgood::{Draft, Pending};
+use hawser_proto::type_url;
 use hawser_wire::{Event, Flavour};
 
 use crate::{
@@ -25,7 +26,11 @@ impl<'a> Record<'a> {
     /// Of a response that is worth keeping.
     pub(crate) fn kept(relay: &'a Relay, type_url: &str) -> Self {
         let whole = relay.session().tells_all(type_url);
-        let book = relay.book();
+        // Keys do not go to the disk.
+        let book = relay.book().filter(|_| type_url != type_url::SECRET);
+        if relay.book().is_none() {
+            relay.misses();
+        }
         let draft = book.map(|book| book.draft(type_url, relay.flavour(), whole));
         Self { draft, ..Self::passing(relay, type_url) }
     }

@@ -3,15 +3,22 @@
 //! Three flows in one task: what Envoy asks ([`asks`]), what it is answered ([`answers`]), and what
 //! changes around both. They share the session, which none of them holds across an await.
 
+mod age;
 mod answers;
 mod asks;
+mod detour;
 mod fitting;
+mod hearing;
+mod mending;
 mod pace;
 mod replay;
 
 use std::{
     convert::Infallible,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -23,13 +30,15 @@ use hawser_rt::Throttle;
 use hawser_wire::{Flavour, Tail};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::{
-    sync::{Notify, mpsc, watch},
+    sync::{Notify, OnceCell, mpsc, watch},
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tracing::{debug, info, warn};
 
+use self::age::Turned;
+pub(crate) use self::{age::Ages, detour::Remote};
 use crate::{
     Options, Parts, Seen, Stale,
     downstream::{Accepted, Requests, Voice},
@@ -46,6 +55,7 @@ pub(crate) struct Shared {
     pub(crate) parts: Parts,
     pub(crate) seen: Seen,
     pub(crate) outage: Arc<Outage>,
+    pub(crate) ages: Arc<Ages>,
     pub(crate) metrics: Metrics,
     pub(crate) stop: CancellationToken,
 }
@@ -90,6 +100,7 @@ enum Ended {
 #[derive(Debug)]
 pub(crate) struct Relay {
     shared: Shared,
+    number: u64,
     flavour: Flavour,
     voice: Voice,
     session: Mutex<Session<Pending>>,
@@ -106,6 +117,10 @@ pub(crate) struct Relay {
     renew: Notify,
     /// Something was asked.
     asked: Notify,
+    /// The disk did not say in time what is kept.
+    late: Notify,
+    /// Something is to be asked for anew.
+    doubted: Notify,
 }
 
 /// How old what Envoy has is, if nobody confirms it.
@@ -120,7 +135,11 @@ struct Age {
 #[derive(Debug)]
 struct Client {
     program: bool,
-    book: Option<Book>,
+    /// What its book is called.
+    key: String,
+    book: OnceCell<Book>,
+    /// Something has passed while there was no book: what was kept is not what Envoy has.
+    missed: AtomicBool,
     /// What it can load, if what it cannot is to be left out.
     loadable: Option<Loadable>,
 }
@@ -138,6 +157,7 @@ impl Relay {
     fn new(flavour: Flavour, voice: Voice, shared: Shared) -> Self {
         let address = address(&shared.parts.node.borrow());
         Self {
+            number: shared.ages.number(),
             flavour,
             voice,
             session: Mutex::new(Session::new(flavour, address)),
@@ -149,6 +169,8 @@ impl Relay {
             wished: Notify::new(),
             renew: Notify::new(),
             asked: Notify::new(),
+            late: Notify::new(),
+            doubted: Notify::new(),
             shared,
         }
     }
@@ -161,6 +183,8 @@ impl Relay {
             ended = self.listen(requests) => ended,
             _deaf = self.answer() => Ended::Envoy,
             never = self.heed() => match never {},
+            never = self.open_late() => match never {},
+            never = self.mend() => match never {},
         }
     }
 
@@ -178,7 +202,18 @@ impl Relay {
 
     /// Where what Envoy takes is kept.
     pub(crate) fn book(&self) -> Option<&Book> {
-        self.client.get()?.book.as_ref()
+        self.client.get()?.book.get()
+    }
+
+    /// Something passes that nobody keeps.
+    pub(crate) fn misses(&self) {
+        if let Some(client) = self.client.get() {
+            client.missed.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn has_missed(&self) -> bool {
+        self.client.get().is_some_and(|client| client.missed.load(Ordering::Relaxed))
     }
 
     fn is_program(&self) -> bool {
@@ -267,30 +302,27 @@ impl Relay {
         if age.stale == age.told {
             return;
         }
-        match (&age.told, &age.stale) {
-            (None, Some(_)) => {
-                warn!(flow = "xds", "configuration is stale: envoy runs on what it took last");
-            }
-            (Some(_), None) => info!(flow = "xds", "configuration is fresh again"),
-            _ => {}
-        }
         let stale = age.stale.clone();
         age.told.clone_from(&stale);
-        self.shared.seen.change(|standing| standing.stale = stale);
+        match self.shared.ages.note(&self.shared.seen, self.number, stale) {
+            Turned::Stale => {
+                warn!(flow = "xds", "configuration is stale: envoy runs on what it took last");
+            }
+            Turned::Fresh => info!(flow = "xds", "configuration is fresh again"),
+            Turned::Neither => {}
+        }
     }
 
     /// Envoy's stream is over: what it left in the books goes.
     fn over(&self) {
         let program = self.is_program();
-        let stale = self.age.lock().told.take().is_some();
-        self.shared.seen.change(|standing| {
-            if stale {
-                standing.stale = None;
-            }
-            if program {
-                standing.programs -= 1;
-            }
-        });
+        if self.age.lock().told.take().is_some() {
+            // That it is over makes nothing fresh.
+            self.shared.ages.note(&self.shared.seen, self.number, None);
+        }
+        if program {
+            self.shared.seen.change(|standing| standing.programs -= 1);
+        }
     }
 }
 

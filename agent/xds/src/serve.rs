@@ -97,7 +97,8 @@ pub async fn serve(
     let mut server = std::pin::pin!(server);
     let metrics = Metrics::new(&parts.metrics, &options.peers, &seen);
     let outage = Arc::new(Outage::new("xds"));
-    let shared = Shared { options: Arc::new(options), parts, seen, outage, metrics, stop };
+    let (options, ages) = (Arc::new(options), Arc::default());
+    let shared = Shared { options, parts, seen, outage, ages, metrics, stop };
     let mut relays = JoinSet::new();
     loop {
         // Cancel-safe: a stream that was received is spawned in the same turn.

@@ -131,6 +131,18 @@ impl<R> Session<R> {
         }
     }
 
+    /// What was kept of those types is not what Envoy has: on the next stream they are asked for as
+    /// if nothing of them were known.
+    pub(crate) fn doubt(&mut self, which: impl Fn(&str) -> bool) {
+        let topics = self.topics.iter_mut().filter(|(type_url, _)| which(type_url));
+        topics.for_each(|(_, topic)| topic.doubt());
+    }
+
+    /// Whether a new stream has to begin for that.
+    pub(crate) fn doubts(&self) -> bool {
+        self.epoch.open && self.topics.values().any(Topic::doubts)
+    }
+
     /// Puts what a request is for whoever answers into the queue.
     fn forward(&mut self, message: &Bytes, asking: &Asking<'_>, about_now: bool, changed: bool) {
         let Some(topic) = self.topics.get_mut(asking.type_url).filter(|_| self.epoch.open) else {
@@ -182,6 +194,10 @@ impl<R> Session<R> {
                 (messages.collect(), has_some)
             }
         };
+        // Who wants nothing any more does not ask: to name nothing would be to want everything.
+        if messages.is_empty() {
+            return;
+        }
         topic.asked(self.epoch.number, has_some);
         for message in messages {
             self.push(type_url, message);
@@ -220,7 +236,11 @@ impl<R> Session<R> {
 
     /// Whoever answers has said something that makes sense; whether it is the first time.
     pub(crate) fn heard(&mut self) -> bool {
-        !std::mem::replace(&mut self.epoch.heard, true)
+        let first = !std::mem::replace(&mut self.epoch.heard, true);
+        if first {
+            self.topics.values_mut().for_each(Topic::wish_is_over);
+        }
+        first
     }
 
     /// A response of the present epoch is going to Envoy.
@@ -233,11 +253,16 @@ impl<R> Session<R> {
             }
             topic.sent(origin, sent);
         }
+        while self.topics.values().map(Topic::unspoken).sum::<usize>() > MOST_UNSPOKEN {
+            let most = self.topics.values_mut().max_by_key(|topic| topic.unspoken());
+            most.into_iter().for_each(Topic::forget_changes);
+        }
     }
 
     /// A response that could not be made fit for Envoy is refused in its place.
     pub(crate) fn refuse(&mut self, type_url: &str, nonce: &str, reason: &str) {
-        let Some(topic) = self.topics.get(type_url) else { return };
+        let Some(topic) = self.topics.get_mut(type_url) else { return };
+        topic.told_some();
         if topic.asked_in != self.epoch.number || !self.epoch.open {
             return;
         }
@@ -266,13 +291,16 @@ impl<R> Session<R> {
         !self.epoch.heard && self.topics.values().any(|topic| topic.waits)
     }
 
-    /// What Envoy waits for, while nobody answers: one type at a time, in its own order.
-    pub(crate) fn wish(&self) -> Option<Wish> {
+    /// What Envoy waits for, while nobody answers: one type at a time, in its own order. What it
+    /// asks for after that is another wish.
+    pub(crate) fn wish(&mut self) -> Option<Wish> {
         if self.epoch.heard {
             return None;
         }
-        let mut topics = self.order.iter().filter_map(|it| Some((it, self.topics.get(it)?)));
-        let (type_url, topic) = topics.find(|(_, topic)| topic.waits)?;
+        let waits = |it: &&String| self.topics.get(*it).is_some_and(|topic| topic.waits);
+        let type_url = self.order.iter().find(waits)?;
+        let topic = self.topics.get_mut(type_url)?;
+        topic.wishes();
         let (wanted, held) = (topic.awaited(self.flavour), topic.held());
         Some(Wish { type_url: type_url.clone(), wanted, held })
     }
@@ -356,3 +384,5 @@ const LONGEST_NOTE: usize = 512;
 const MOST_TYPES: usize = 64;
 /// A reconnecting delta client of a large mesh sends a few MiB.
 const MOST_WAITING: usize = 64 << 20;
+/// What Envoy does not speak of for long, as it does while clusters warm, is pushed all the same.
+const MOST_UNSPOKEN: usize = 16 << 20;

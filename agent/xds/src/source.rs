@@ -1,11 +1,11 @@
 //! Where configuration comes from. istiod is one source; nothing but `istiod.rs` knows it.
 
-use std::{fmt, pin::Pin};
+use std::{fmt, pin::Pin, time::Duration};
 
 use bytes::Bytes;
 use hawser_rt::BoxError;
 use hawser_wire::Flavour;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::sleep};
 
 /// A future in a box.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -19,7 +19,28 @@ pub trait Source: fmt::Debug + Send + Sync {
         flavour: Flavour,
         requests: mpsc::Receiver<Bytes>,
     ) -> BoxFuture<'_, Result<Opened, Lost>>;
+
+    /// Returns when it has answered somebody else: who waits to try again need not wait for long.
+    /// Cancel-safe.
+    fn answers(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::pending())
+    }
 }
+
+/// Done when it is time to try again: after `wait`, or a while after the source has answered
+/// somebody else. Not at once, or two who are answered badly would drive each other. Cancel-safe.
+pub(crate) async fn until_again(source: &dyn Source, wait: Duration) {
+    let elsewhere = async {
+        source.answers().await;
+        sleep(A_WHILE).await;
+    };
+    tokio::select! {
+        () = sleep(wait) => {}
+        () = elsewhere => {}
+    }
+}
+
+const A_WHILE: Duration = Duration::from_secs(2);
 
 /// A stream to a source. Dropped, it is given up.
 #[derive(Debug)]

@@ -2,6 +2,7 @@
 //! an istiod that does what it is told.
 
 mod ends;
+mod modules;
 mod own;
 mod raw;
 mod relay;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use http::Method;
+use serde_json::Value;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
@@ -86,12 +87,19 @@ async fn come_up(options: &Options, steps: &mut Steps) -> Result<Up> {
     vm.envoy = Some(envoy);
     vm.join(&mesh.bundle_dir).await?;
     steps.tick("`hawser join` has taken the bundle");
-    let agent = vm.start().await?;
+    let mut agent = vm.start().await?;
     steps.tick(format_args!("agent is ready (pid {})", agent.pid()));
-    let show = Show { mesh: &mesh, vm: &vm, agent: &agent };
-    let status = show.all(steps).await.with_context(|| {
+    let end_of_log = |agent: &Agent| {
         format!("the agent's log is {}, its end:\n{}", agent.log().display(), agent.tail())
-    })?;
+    };
+    let show = Show { mesh: &mesh, vm: &vm, agent: &agent };
+    show.all(steps).await.with_context(|| end_of_log(&agent))?;
+
+    // As in a reboot: the agent and its Envoy end, and are started again.
+    agent.terminate().await?;
+    let agent = vm.start().await?;
+    let show = Show { mesh: &mesh, vm: &vm, agent: &agent };
+    let status = show.reboot(steps).await.with_context(|| end_of_log(&agent))?;
     Ok(Up { mesh, vm, agent, status })
 }
 
@@ -102,7 +110,7 @@ struct Show<'a> {
 }
 
 impl Show<'_> {
-    async fn all(&self, steps: &mut Steps) -> Result<Status> {
+    async fn all(&self, steps: &mut Steps) -> Result<()> {
         self.certificate().await.context("token exchanged for a certificate")?;
         steps.tick("token was exchanged for a certificate");
         let status = self.running().await.context("Envoy runs")?;
@@ -127,8 +135,30 @@ impl Show<'_> {
         self.request("/without-istiod").await.context("request without istiod")?;
         resolved(dns, &host, vip).await.context("name without istiod")?;
         steps.tick("istiod was stopped, requests and names still work");
+        Ok(())
+    }
+
+    /// Started anew while istiod is away.
+    async fn reboot(&self, steps: &mut Steps) -> Result<Status> {
+        self.request("/after-a-reboot").await.context("request after a reboot without istiod")?;
+        steps.tick("agent and Envoy were started anew without istiod, requests still work");
+        self.stale(true).await?;
         self.mesh.istiod.reach(Reach::Up).await?;
-        Ok(status)
+        self.stale(false).await.context("fresh configuration")?;
+        steps.tick("istiod is back, and the configuration is fresh again");
+        self.running().await
+    }
+
+    /// Waits until the agent says that Envoy's configuration is stale, or is not.
+    async fn stale(&self, wanted: bool) -> Result<()> {
+        wait_for("the age of the configuration", async || {
+            let output = self.vm.hawser(&["status", "--json"]).await?;
+            let status: Value = serde_json::from_slice(&output.stdout)?;
+            let stale = &status["relay"]["stale"];
+            ensure!(stale.is_null() != wanted, "stale: {stale}");
+            Ok(())
+        })
+        .await
     }
 
     async fn certificate(&self) -> Result<()> {

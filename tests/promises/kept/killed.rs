@@ -7,10 +7,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use hawser_harness::istiod::{Flavour, Reach};
+use hawser_harness::istiod::{Flavour, Reach, Seen};
 use hawser_proto::{
     envoy::envoy::config::{cluster::v3::Cluster, core::v3::Metadata},
-    envoy::google::protobuf::{Any, Struct, Value, value::Kind},
+    envoy::google::protobuf::{Any, Duration as Timeout, Struct, Value, value::Kind},
     type_url::{CLUSTER, ROUTE},
 };
 use hawser_wire::write;
@@ -34,7 +34,7 @@ async fn an_agent_that_is_killed_while_pushes_come_has_kept_one_of_them_whole_in
     killed(Flavour::SotW).await
 }
 
-/// It takes a while: there are as many boots as deaths.
+/// It takes a while: each death is followed by a boot, without istiod at first.
 async fn killed(flavour: Flavour) -> Result<()> {
     let mut chance = Chance::new();
     let seed = chance.seed;
@@ -49,7 +49,7 @@ async fn killed(flavour: Flavour) -> Result<()> {
         for _ in 0..chance.below(5) {
             pushes.next(&watched.rig);
             let version = istiod.world().version();
-            let sent = |seen: &hawser_harness::istiod::Seen| {
+            let sent = |seen: &Seen| {
                 let last = seen.answered.iter().rev().find(|one| one.type_url == CLUSTER);
                 last.is_some_and(|last| last.version == version)
             };
@@ -59,7 +59,9 @@ async fn killed(flavour: Flavour) -> Result<()> {
         // Not to wait for anything: any moment will do, and this is one.
         tokio::time::sleep(Duration::from_micros(chance.below(60_000))).await;
         watched.agent.kill().await?;
-        let rig = watched.rig;
+        let Watched { agent, rig, .. } = watched;
+        // Its Envoy too: it must not answer for the next one.
+        drop(agent);
         rig.mesh.istiod.reach(Reach::Down).await?;
 
         watched = Watched::on(rig, flavour, &[]).await?;
@@ -102,9 +104,15 @@ impl Pushes {
                 self.routes = state.all(ROUTE);
             }
             (0..CLUSTERS).for_each(|which| state.put(&cluster(which, number)));
-            state.remove(CLUSTER, "garbage");
-            if !good {
+            for name in ["refused", "garbage"] {
+                state.remove(CLUSTER, name);
+            }
+            if !good && number.is_multiple_of(2) {
                 state.garbage(CLUSTER);
+            } else if !good {
+                // Envoy refuses no time at all.
+                let (name, connect_timeout) = ("refused".to_owned(), Some(Timeout::default()));
+                state.put(&Cluster { name, connect_timeout, ..Cluster::default() });
             }
             for (name, mut routes) in self.routes.clone() {
                 // A header more in `response_headers_to_add`.
@@ -154,7 +162,7 @@ async fn routes(rig: &Rig) -> Result<u64> {
     Ok(reply.headers.get(NUMBER).context("no number")?.parse()?)
 }
 
-const DEATHS: usize = 12;
-/// More of them than what is held back for a whole response.
+const DEATHS: usize = 20;
+/// Together larger than what is held back until it is whole.
 const CLUSTERS: u64 = 20;
 const NUMBER: &str = "x-number";

@@ -1,9 +1,18 @@
 //! A machine in the mesh with a real Envoy, and whether Envoy notices what happens to istiod.
 
-use std::{collections::BTreeMap, fs, net::SocketAddr};
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+};
 
-use anyhow::{Context as _, Result, ensure};
-use hawser_harness::{agent::Agent, http1, istiod::Flavour, wait::wait_for};
+use anyhow::{Context as _, Result, bail, ensure};
+use hawser_harness::{
+    agent::Agent,
+    free, http1,
+    istiod::{FakeIstiod, Flavour, SERVER_NAME},
+    wait::wait_for,
+};
 use hawser_proto::envoy::envoy::config::cluster::v3::Cluster;
 use http::Method;
 use serde_json::Value;
@@ -55,6 +64,25 @@ pub(crate) fn delta(flavour: Flavour) -> &'static str {
     match flavour {
         Flavour::Delta => "xds.delta=true",
         Flavour::SotW => "xds.delta=false",
+    }
+}
+
+/// The settings by which an agent knows these istiods, by their addresses.
+pub(crate) fn towards(istiods: &[&FakeIstiod]) -> Vec<String> {
+    let addresses: Vec<String> = istiods.iter().map(|one| one.addr().to_string()).collect();
+    let addresses = addresses.join(",");
+    vec![
+        format!("istiod.address={addresses}"),
+        format!("istiod.ca_address={addresses}"),
+        format!("istiod.server_name={SERVER_NAME}"),
+    ]
+}
+
+/// An address of this machine that nobody else has: a port of it is nobody's while istiod is down.
+pub(crate) fn own_address() -> Result<Ipv4Addr> {
+    match free::vip()?.ip() {
+        IpAddr::V4(ip) => Ok(ip),
+        IpAddr::V6(ip) => bail!("{ip} is no IPv4 address"),
     }
 }
 

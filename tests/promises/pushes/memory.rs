@@ -1,6 +1,6 @@
 //! Memory of a process, by what the kernel says.
 
-use std::fs;
+use std::{fs, io::Write as _};
 
 use anyhow::{Context as _, Result, ensure};
 use hawser_harness::wait::wait_for;
@@ -21,7 +21,8 @@ impl Memory {
             Ok(now)
         })
         .await?;
-        fs::write(format!("/proc/{pid}/clear_refs"), "5").context("reset the peak of memory")?;
+        let peak = fs::File::create(format!("/proc/{pid}/clear_refs"));
+        peak.and_then(|mut peak| peak.write_all(b"5")).context("reset the peak of memory")?;
         Ok(idle)
     }
 

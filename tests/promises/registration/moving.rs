@@ -17,14 +17,14 @@ const FIRST: &str = "198.51.100.7";
 const SECOND: &str = "198.51.100.8";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_agent_that_is_told_another_address_registers_its_envoy_under_it_in_delta()
--> Result<()> {
+async fn an_agent_that_is_told_another_address_registers_its_envoy_under_it_in_delta() -> Result<()>
+{
     told(Flavour::Delta).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_agent_that_is_told_another_address_registers_its_envoy_under_it_in_sotw()
--> Result<()> {
+async fn an_agent_that_is_told_another_address_registers_its_envoy_under_it_in_sotw() -> Result<()>
+{
     told(Flavour::SotW).await
 }
 
@@ -75,7 +75,7 @@ async fn inside_a_network_of_its_own() -> Result<()> {
     ensure!(interfaces == 0, "this is a network that others use");
     ip("link set lo up")?;
     ip("link add first type veth peer name other")?;
-    ip(&format!("addr add {FIRST}/24 dev first"))?;
+    ip(&format!("addr add {FIRST}/32 dev first"))?;
     ip("link set first up")?;
     for flavour in [Flavour::Delta, Flavour::SotW] {
         moves(flavour).await.with_context(|| format!("{flavour:?}"))?;
@@ -92,8 +92,8 @@ async fn moves(flavour: Flavour) -> Result<()> {
         entries(istiod, &[&entry(from)]).await.with_context(|| watched.agent.tail())?;
         let streams = istiod.seen().streams.len();
 
-        ip(&format!("addr add {to}/24 dev first"))?;
-        ip(&format!("addr del {from}/24 dev first"))?;
+        ip(&format!("addr add {to}/32 dev first"))?;
+        ip(&format!("addr del {from}/32 dev first"))?;
 
         let again = |seen: &Seen| connected(seen, streams).is_some();
         istiod.until("a stream", again).await.with_context(|| watched.agent.tail())?;

@@ -12,10 +12,7 @@ use hawser_proto::type_url::{HEALTH, LISTENER};
 use serde_json::json;
 
 use super::{asks_for_entry, connected, joined};
-use crate::{
-    outages::watched::delta,
-    rig::Rig,
-};
+use crate::{outages::watched::delta, rig::Rig};
 
 const PATH: &str = "/ready";
 /// More probes than a test lasts.

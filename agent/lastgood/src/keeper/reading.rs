@@ -9,16 +9,19 @@ use tracing::warn;
 
 use crate::{
     Kept,
-    format::{HEAD, Head, Kind, TRAILER, Trailer},
+    format::{HEAD, Head, Kind, Trailer},
     kept::Place,
     log::Log,
     order::{Item, Part, Plan, Source, Which},
 };
 
 /// Where the resources are that are asked for; `None` if nothing was ever accepted.
-pub(super) fn plan(log: &Log, which: &Which) -> Option<Plan> {
+pub(super) fn plan(log: &mut Log, which: &Which) -> Option<Plan> {
     if !log.kept.any() {
         return None;
+    }
+    if let Some(names) = &which.names {
+        log.want(names);
     }
     Some(Plan {
         source: Source { file: log.file().cloned(), salt: log.title.salt },
@@ -69,7 +72,7 @@ pub(super) fn kept(log: &Log) -> Kept {
         resources: log.kept.index.len(),
         version: log.kept.version.clone(),
         at: log.kept.at,
-        behind: log.behind,
+        behind: log.lacks.any(),
     }
 }
 
@@ -86,12 +89,18 @@ pub(crate) fn item(
     if head.length != place.length() || head.kind == Kind::Accepted {
         return Ok(None);
     }
-    let mut begin = vec![0; TRAILER];
-    file.read_exact_at(&mut begin, place.trailer())?;
-    let Some(length) = Trailer::length(&begin) else { return Ok(None) };
-    begin.resize(length, 0);
-    file.read_exact_at(&mut begin, place.trailer())?;
-    let Some(trailer) = Trailer::decode(salt, &begin) else { return Ok(None) };
+    let mut begin = [0; MOSTLY];
+    let read = file.read_at(&mut begin, place.trailer())?;
+    let begin = begin.get(..read).unwrap_or_default();
+    let Some(length) = Trailer::length(begin) else { return Ok(None) };
+    let trailer = if let Some(whole) = begin.get(..length) {
+        Trailer::decode(salt, whole)
+    } else {
+        let mut whole = vec![0; length];
+        file.read_exact_at(&mut whole, place.trailer())?;
+        Trailer::decode(salt, &whole)
+    };
+    let Some(trailer) = trailer else { return Ok(None) };
     if let Some(buffer) = buffer
         && !body_is_whole(file, place, &trailer, buffer)?
     {
@@ -136,3 +145,5 @@ fn damaged(reason: &str) {
 
 static DAMAGED: Throttle = Throttle::new(Duration::from_secs(60));
 const BUFFER: usize = 64 << 10;
+/// Trailers have mostly less.
+const MOSTLY: usize = 256;

@@ -44,11 +44,7 @@ impl Trouble {
 
     /// Notes how something went; whether that is new.
     pub(super) fn note(&mut self, (key, type_url): (&str, &str), error: Option<Error>) -> bool {
-        let place = (key.to_owned(), type_url.to_owned());
-        match error {
-            Some(error) => self.begin(place, &error),
-            None => false,
-        }
+        error.is_some_and(|error| self.begin((key.to_owned(), type_url.to_owned()), &error))
     }
 
     /// A response was kept: what was wrong is over.

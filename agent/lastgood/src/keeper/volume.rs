@@ -8,7 +8,8 @@ use std::{
 
 use crate::{
     Error,
-    log::{Log, Terms},
+    lacks::Lacks,
+    log::{Log, Said, Terms},
     order::Ticket,
     place::{self, Opened},
 };
@@ -18,9 +19,12 @@ use crate::{
 pub(super) struct Volume {
     pub(super) key: Arc<str>,
     pub(super) directory: PathBuf,
-    /// Of who may write.
-    pub(super) generation: u64,
-    held: Vec<Weak<()>>,
+    /// Who has opened it, the newest last.
+    held: Vec<(u64, Weak<()>)>,
+    /// Who was the last that might write.
+    wrote: u64,
+    /// What those took who may not write, by who and type: should they write again, it is lacking.
+    missed: BTreeMap<(u64, String), Lacks>,
     logs: BTreeMap<String, Log>,
 }
 
@@ -34,8 +38,9 @@ impl Volume {
         let mut volume = Self {
             key: Arc::clone(&ticket.key),
             directory,
-            generation: ticket.generation,
-            held: vec![Arc::downgrade(&ticket.alive)],
+            held: vec![(ticket.generation, Arc::downgrade(&ticket.alive))],
+            wrote: ticket.generation,
+            missed: BTreeMap::new(),
             logs: BTreeMap::new(),
         };
         let mut troubles = Vec::new();
@@ -66,16 +71,50 @@ impl Volume {
 
     /// Somebody has opened the book again: what is wanted, that stream has yet to say.
     pub(super) fn newer(&mut self, ticket: &Ticket) {
-        self.generation = ticket.generation;
-        self.held.retain(|held| held.strong_count() > 0);
-        self.held.push(Arc::downgrade(&ticket.alive));
+        self.held.retain(|(_, held)| held.strong_count() > 0);
+        self.held.push((ticket.generation, Arc::downgrade(&ticket.alive)));
+        self.wrote = ticket.generation;
+        let held = &self.held;
+        self.missed.retain(|(missed, _), _| held.iter().any(|(holder, _)| holder == missed));
         for log in self.logs_mut() {
-            log.wanted = None;
+            log.set_wanted(None);
         }
     }
 
     pub(super) fn is_held(&self) -> bool {
-        self.held.iter().any(|held| held.strong_count() > 0)
+        self.writer().is_some()
+    }
+
+    /// Whether that one may write. Who does so again, after a newer one that has gone, has yet to
+    /// say again what is wanted.
+    pub(super) fn admits(&mut self, generation: u64) -> bool {
+        let may = self.writer() == Some(generation);
+        if may && std::mem::replace(&mut self.wrote, generation) != generation {
+            self.logs_mut().for_each(|log| log.set_wanted(None));
+            for ((who, type_url), missed) in std::mem::take(&mut self.missed) {
+                if who != generation {
+                    self.missed.insert((who, type_url), missed);
+                } else if let Some(log) = self.logs.get_mut(&type_url) {
+                    log.lacks.add(missed);
+                }
+            }
+        }
+        may
+    }
+
+    /// One who may not write has taken something.
+    pub(super) fn miss(&mut self, generation: u64, type_url: &str, whole: bool, said: &Said) {
+        let missed = self.missed.entry((generation, type_url.to_owned())).or_default();
+        missed.lose(&said.came);
+        if whole || said.unnamed || !said.gone.is_empty() {
+            missed.lose_untold();
+        }
+    }
+
+    /// The newest of those who still hold it.
+    fn writer(&self) -> Option<u64> {
+        let held = self.held.iter().rev().find(|(_, held)| held.strong_count() > 0);
+        held.map(|(generation, _)| *generation)
     }
 
     /// Bytes on disk.

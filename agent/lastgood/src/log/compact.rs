@@ -5,6 +5,8 @@
 //! grows its end is copied too, and when there is nothing left to copy the new one, read back as
 //! a restart would, takes its place.
 
+mod run;
+
 use std::{
     collections::BTreeSet, fs::File, io, io::IoSlice, os::unix::fs::FileExt, path::PathBuf,
     sync::Arc,
@@ -13,6 +15,7 @@ use std::{
 use hawser_rt::Chain;
 use tracing::debug;
 
+use self::run::Run;
 use super::{Log, copy::copy};
 use crate::{
     Error,
@@ -39,6 +42,7 @@ pub(super) struct Compaction {
     /// How far the old log is copied.
     pub(super) copied: u64,
     unflushed: u64,
+    run: Run,
     buffer: Vec<u8>,
 }
 
@@ -101,6 +105,7 @@ impl Log {
             from,
             copied: from,
             unflushed: 0,
+            run: Run::default(),
             buffer: Vec::new(),
         }));
         Ok(())
@@ -190,6 +195,14 @@ impl Compaction {
         let begun = self.end;
         while self.end - begun < SLICE {
             let Phase::Base { jobs, base } = &mut self.phase else { return Ok(()) };
+            let into = (&*self.file, self.end);
+            let (copied, length) =
+                self.run.copy((old, salt), jobs.as_slice(), into, &mut base.own)?;
+            if let Some(last) = copied.checked_sub(1) {
+                jobs.nth(last);
+                self.end += length;
+                continue;
+            }
             let Some(job) = jobs.next() else {
                 let base = base.clone();
                 return self.based(&base, salt);

@@ -40,7 +40,7 @@ impl Log {
             tail: None,
             waiting: Default::default(),
             dirty: false,
-            behind: false,
+            lacks: Default::default(),
             wanted: None,
             compaction: None,
             due: 0,

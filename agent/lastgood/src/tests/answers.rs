@@ -203,6 +203,20 @@ async fn of_two_books_of_a_key_the_newest_writes_and_other_keys_are_apart() {
 }
 
 #[tokio::test]
+async fn a_book_is_written_again_when_a_newer_one_is_gone() {
+    let (_directory, shelf) = place();
+    let old = shelf.book(KEY).await;
+    let new = shelf.book(KEY).await;
+    Push::delta(&[("a", b"1")]).accepted(&new, "v1").await;
+    new.wanted(CLUSTER, Some(vec!["a".to_owned()]));
+    drop(new);
+
+    Push::delta(&[("b", b"2")]).accepted(&old, "v2").await;
+
+    assert_eq!(kept(&old).await, Some(state_of(&[("a", b"1"), ("b", b"2")])));
+}
+
+#[tokio::test]
 async fn a_resource_of_any_size_comes_in_any_pieces() {
     for (size, chunk) in
         [(0, 1), (100, 1), (70_000, 999), (2_000_000, 16_384), (3_000_000, 700_000)]

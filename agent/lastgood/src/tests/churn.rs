@@ -70,3 +70,39 @@ async fn a_resource_that_is_no_longer_wanted_is_gone_after_the_next_compaction()
 
     assert_eq!(kept(&book).await, Some(state_of(&[("b", &[199; 200])])));
 }
+
+#[tokio::test]
+async fn a_resource_that_came_after_the_others_were_no_longer_wanted_stays() {
+    let (directory, shelf) = place();
+    let book = shelf.book(KEY).await;
+    Push::delta(&[("a", &[1; 3000]), ("b", b"2")]).accepted(&book, "v").await;
+    book.wanted(CLUSTER, Some(vec!["b".to_owned()]));
+    Push::delta(&[("c", b"3")]).accepted(&book, "v").await;
+    for round in 0..200_u8 {
+        Push::delta(&[("b", &[round; 200])]).accepted(&book, "v").await;
+        book.known(CLUSTER).await;
+    }
+    shelf.closed().await;
+
+    let book = Shelf::open(options(directory.path())).book(KEY).await;
+
+    assert_eq!(kept(&book).await, Some(state_of(&[("b", &[199; 200]), ("c", b"3")])));
+}
+
+#[tokio::test]
+async fn what_comes_again_as_it_was_is_wanted_again() {
+    let (directory, shelf) = place();
+    let book = shelf.book(KEY).await;
+    Push::delta(&[("a", &[1; 3000]), ("b", b"2")]).accepted(&book, "v").await;
+    book.wanted(CLUSTER, Some(vec!["b".to_owned()]));
+    Push::delta(&[("a", &[1; 3000])]).accepted(&book, "v").await;
+    for round in 0..200_u8 {
+        Push::delta(&[("b", &[round; 200])]).accepted(&book, "v").await;
+        book.known(CLUSTER).await;
+    }
+    shelf.closed().await;
+
+    let book = Shelf::open(options(directory.path())).book(KEY).await;
+
+    assert_eq!(kept(&book).await, Some(state_of(&[("a", &[1; 3000]), ("b", &[199; 200])])));
+}

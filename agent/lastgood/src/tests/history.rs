@@ -25,8 +25,8 @@ async fn the_last_versions_are_shown_with_what_was_in_them() {
         .collect();
     assert_eq!(
         versions,
-        [(1, "v1", 2, 2, 0, 0), (2, "v2", 2, 1, 1, 1), (3, "v3", 1, 0, 1, 1)],
-        "an Any is not what a Resource was, so c was written again"
+        [(1, "v1", 2, 2, 0, 0), (2, "v2", 2, 1, 1, 1), (3, "v3", 1, 0, 0, 1)],
+        "an Any is not what a Resource was, so c was written again, but it has not changed"
     );
     for (number, expected) in [
         (1, state_of(&[("a", b"1"), ("b", b"1")])),
@@ -62,4 +62,23 @@ async fn a_compacted_log_shows_the_versions_that_are_to_be_kept() {
         let round = u8::try_from(version.number).unwrap() - 1;
         assert_eq!(resources[0].value(1000).unwrap(), value("a", &[round; 400]));
     }
+}
+
+#[tokio::test]
+async fn what_came_again_as_it_was_is_not_counted_as_changed() {
+    let (directory, shelf) = place();
+    let book = shelf.book(KEY).await;
+    Push::delta(&[("a", b"1"), ("b", b"1")]).accepted(&book, "v1").await;
+    // With two under way nothing is compared with what is kept: they are written again.
+    let one = Push::delta(&[("a", b"1"), ("b", b"1")]).to(&book, "v2").await;
+    let other = Push::delta(&[("a", b"1"), ("b", b"2")]).to(&book, "v3").await;
+    one.accepted();
+    other.accepted();
+    kept(&book).await;
+
+    let nodes = look::nodes(&directory.path().join("lastgood")).unwrap();
+
+    let versions = nodes[0].types[0].versions.iter();
+    let counts: Vec<_> = versions.map(|of| (of.added, of.changed, of.removed)).collect();
+    assert_eq!(counts, [(2, 0, 0), (0, 0, 0), (0, 1, 0)]);
 }

@@ -2,37 +2,42 @@
 
 use std::{
     convert::Infallible,
-    pin::pin,
+    pin::{Pin, pin},
     time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
+use hawser_lastgood::Answer;
 use hawser_rt::{Chain, Throttle};
-use hawser_wire::{Broken, Frames, Part};
+use hawser_wire::Broken;
 use tokio::{
     sync::mpsc,
-    time::{Instant, sleep, sleep_until, timeout},
+    time::{Instant, sleep, sleep_until},
 };
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::{
     Away, Relay,
+    hearing::Hearing,
     pace::{Pace, Went},
 };
 use crate::{
-    Failure, Seen,
+    Failure,
     downstream::Deaf,
-    passage::{Fault, Passage},
-    source::{Answers, Lost, Opened},
+    session::Wish,
+    source::{Answers, Lost, until_again},
 };
 
 /// Why a stream to whoever answers is over.
 #[derive(Debug, thiserror::Error)]
-enum Over {
+pub(super) enum Over {
     #[error(transparent)]
     Lost(#[from] Lost),
     #[error("the stream was ended without an error")]
     Ended,
+    #[error("the stream was ended without an error, in the middle of a response")]
+    Torn,
     #[error("nothing was heard for {} s", .0.as_secs())]
     Silent(Duration),
     #[error("what was heard are no discovery responses")]
@@ -43,7 +48,7 @@ enum Over {
 }
 
 #[derive(Debug, thiserror::Error)]
-enum Garbage {
+pub(super) enum Garbage {
     #[error(transparent)]
     Frames(#[from] Broken),
     #[error("a response cannot be read")]
@@ -62,7 +67,7 @@ impl Relay {
                 let pause = async {
                     // Another address may be what was missing.
                     tokio::select! {
-                        () = sleep(wait) => {}
+                        () = until_again(&*self.shared.parts.source, wait) => {}
                         () = self.renew.notified() => {}
                     }
                 };
@@ -88,7 +93,7 @@ impl Relay {
 
     /// Takes note of how a stream went.
     fn account(&self, over: &Over, heard: Option<Instant>) -> Went {
-        if let Over::Garbled { .. } = over {
+        if let Over::Garbled { .. } | Over::Torn = over {
             static TOLD: Throttle = Throttle::new(Duration::from_secs(60));
             self.shared.metrics.unreadable.increment();
             self.shared.seen.change(|standing| standing.unreadable += 1);
@@ -109,7 +114,9 @@ impl Relay {
             debug!(flow = "xds", error, "istiod lost");
             let failure = Failure { at: SystemTime::now(), error };
             self.shared.seen.change(|standing| standing.failure = Some(failure));
-            return Went::Heard(heard.elapsed());
+            // It would send the same again, to everybody, for as long as it is asked.
+            let garbled = matches!(over, Over::Garbled { .. });
+            return if garbled { Went::Unheard } else { Went::Heard(heard.elapsed()) };
         }
         metrics.failures.increment();
         let failure = self.shared.outage.failed(&error);
@@ -137,7 +144,7 @@ impl Relay {
                 () = self.renew.notified() => Err(Over::Renewed),
             }
         });
-        let Opened { who, mut answers } = match opened.await? {
+        let mut opened = match opened.await? {
             Ok(opened) => opened,
             Err(over) => return Ok(over),
         };
@@ -145,35 +152,21 @@ impl Relay {
         self.session().begin();
         *self.outgoing.lock() = Some(outgoing);
         self.turned.notify_one();
-        let first = self.meanwhile(self.next(&mut answers, Some(patience))).await?;
-        let mut hearing = Hearing {
-            relay: self,
-            who,
-            answers,
-            frames: Frames::new(LARGEST_RESPONSE),
-            passage: None,
-            joined: None,
-            heard,
-        };
-        let over = match first {
-            Ok(_) if self.session().is_outdated() => Over::Renewed,
-            Ok(first) => {
-                hearing.frames.push(first);
-                hearing.hear(patience).await?
+        let first = self.meanwhile(self.next(&mut opened.answers, Some(patience))).await?;
+        match first {
+            Ok(_) if self.session().is_outdated() => Ok(Over::Renewed),
+            Ok(first) => Hearing::new(self, opened, first, heard).hear(patience).await,
+            Err(over) => {
+                if let Over::Silent(_) = over {
+                    opened.answers.failed();
+                }
+                Ok(over)
             }
-            Err(over) => over,
-        };
-        if matches!(over, Over::Silent(_) | Over::Garbled { .. }) {
-            hearing.answers.failed();
         }
-        if let Some(passage) = hearing.passage.take() {
-            passage.cut().await?;
-        }
-        Ok(over)
     }
 
     /// Whoever answers has had time to say what is different from what Envoy has.
-    fn confirmed(&self) {
+    pub(super) fn confirmed(&self) {
         self.session().confirmed();
         self.look_at_age();
         let Some(book) = self.book() else { return };
@@ -182,8 +175,15 @@ impl Relay {
         }
     }
 
+    /// Done when something is to be asked for anew.
+    pub(super) async fn doubts(&self) {
+        while !self.session().doubts() {
+            self.doubted.notified().await;
+        }
+    }
+
     /// The next bytes. Cancel-safe.
-    async fn next(
+    pub(super) async fn next(
         &self,
         answers: &mut Box<dyn Answers>,
         patience: Option<Duration>,
@@ -209,10 +209,42 @@ impl Relay {
     async fn meanwhile<T>(&self, awaited: impl Future<Output = T>) -> Result<T, Deaf> {
         let mut awaited = pin!(awaited);
         loop {
+            // Cancelled while it looks, nothing was said.
+            let kept = async {
+                self.has_waited().await;
+                self.kept().await
+            };
             tokio::select! {
                 biased;
                 done = &mut awaited => return Ok(done),
-                () = self.has_waited() => self.replay().await?,
+                kept = kept => {
+                    if let Some((wish, answer)) = kept
+                        && let Some(done) = self.beside(&mut awaited, &wish, answer).await?
+                    {
+                        return Ok(done);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Answers one thing that Envoy waits for, in a hurry once what is awaited is here.
+    async fn beside<T>(
+        &self,
+        awaited: &mut Pin<&mut impl Future<Output = T>>,
+        wish: &Wish,
+        answer: Option<Answer>,
+    ) -> Result<Option<T>, Deaf> {
+        let (hurry, mut done) = (CancellationToken::new(), None);
+        let mut replay = pin!(self.replay(wish, answer, &hurry));
+        loop {
+            tokio::select! {
+                biased;
+                passed = &mut replay => return passed.map(|()| done),
+                it = &mut *awaited, if done.is_none() => {
+                    done = Some(it);
+                    hurry.cancel();
+                }
             }
         }
     }
@@ -239,102 +271,3 @@ impl Relay {
         }
     }
 }
-
-/// A stream to whoever answers, while it is heard.
-struct Hearing<'a> {
-    relay: &'a Relay,
-    who: String,
-    answers: Box<dyn Answers>,
-    frames: Frames,
-    passage: Option<Passage<'a>>,
-    joined: Option<Joined>,
-    /// Since the first good message.
-    heard: &'a mut Option<Instant>,
-}
-
-impl Hearing<'_> {
-    /// Passes on what is answered, until the end.
-    async fn hear(&mut self, patience: Duration) -> Result<Over, Deaf> {
-        let mut confirmed = false;
-        loop {
-            match self.frames.next() {
-                Err(broken) => return Ok(Over::Garbled { source: broken.into() }),
-                Ok(Some(part)) => match self.part(part).await {
-                    Ok(()) => continue,
-                    Err(Fault::Deaf) => return Err(Deaf),
-                    Err(Fault::Unreadable) => {
-                        return Ok(Over::Garbled { source: Garbage::Response });
-                    }
-                },
-                Ok(None) => {}
-            }
-            let patience = Some(patience).filter(|_| self.heard.is_none());
-            let next = self.relay.next(&mut self.answers, patience);
-            let next = match self.heard.filter(|_| !confirmed) {
-                Some(heard) => match timeout(CONFIRMED.saturating_sub(heard.elapsed()), next).await
-                {
-                    Ok(next) => next,
-                    Err(_elapsed) => {
-                        confirmed = true;
-                        self.relay.confirmed();
-                        continue;
-                    }
-                },
-                None => next.await,
-            };
-            match next {
-                Ok(chunk) => self.frames.push(chunk),
-                Err(over) => return Ok(over),
-            }
-        }
-    }
-
-    async fn part(&mut self, part: Part) -> Result<(), Fault> {
-        match part {
-            Part::Begin { length } => self.passage = Some(Passage::begin(self.relay, length)),
-            Part::Data(data) => {
-                if let Some(passage) = &mut self.passage {
-                    passage.data(data).await?;
-                }
-            }
-            Part::End => {
-                if let Some(passage) = self.passage.take() {
-                    passage.end().await?;
-                }
-                self.good();
-            }
-        }
-        Ok(())
-    }
-
-    /// A good message has come.
-    fn good(&mut self) {
-        if !self.relay.session().heard() {
-            return;
-        }
-        *self.heard = Some(Instant::now());
-        self.answers.heard();
-        let shared = &self.relay.shared;
-        shared.outage.over();
-        shared.seen.change(|standing| {
-            standing.joined += 1;
-            standing.source = Some(self.who.clone());
-            standing.attempts = 0;
-        });
-        self.joined = Some(Joined(shared.seen.clone()));
-    }
-}
-
-/// A stream of Envoy's that is answered, counted for as long as this lives.
-struct Joined(Seen);
-
-impl Drop for Joined {
-    fn drop(&mut self) {
-        self.0.change(|standing| standing.joined -= 1);
-    }
-}
-
-/// What gRPC implementations agree on as the largest message.
-const LARGEST_RESPONSE: usize = i32::MAX as usize;
-/// What was not spoken of by then has not changed.
-const CONFIRMED: Duration = Duration::from_secs(5);

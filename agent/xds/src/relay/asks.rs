@@ -1,12 +1,20 @@
 //! What Envoy asks, on its way to whoever answers.
 
-use std::{collections::BTreeSet, convert::Infallible, time::Duration};
+use std::{
+    collections::BTreeSet,
+    convert::Infallible,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use hawser_fit::Loadable;
 use hawser_lastgood::Book;
-use hawser_rt::Chain;
-use tokio::time::{Instant, timeout};
+use hawser_rt::{Chain, Throttle};
+use tokio::{
+    sync::OnceCell,
+    time::{Instant, timeout},
+};
 use tonic::Status;
 use tracing::{debug, warn};
 
@@ -95,29 +103,62 @@ impl Relay {
         } else if self.shared.options.fit == Fit::Stock && !program {
             warn!(flow = "xds", "this envoy does not say what it can load, nothing is left out");
         }
-        let book = self.open_book(who).await;
         if program {
             self.shared.seen.change(|standing| standing.programs += 1);
         } else if loadable.is_none() {
             // An Envoy that lacks something has it on the list already, where it came back.
             self.shared.seen.change(|standing| standing.lacks = BTreeSet::new());
         }
-        self.client.set(Client { program, book, loadable }).ok();
+        let (key, book, missed) = (self.key(who), OnceCell::new(), AtomicBool::new(false));
+        self.client.set(Client { program, key, book, missed, loadable }).ok();
+        self.open_book().await;
     }
 
-    async fn open_book(&self, who: &Introduction) -> Option<Book> {
+    /// What the book of that node is called.
+    fn key(&self, who: &Introduction) -> String {
         let generator = who.metadata("GENERATOR").unwrap_or_default();
         // The machine keeps what it has when it moves: a node is not its address.
         let id: Vec<&str> = who.id().split('~').collect();
         let name =
             id.get(2..).filter(|name| !name.is_empty()).map_or(id.concat(), |it| it.join("~"));
         let key = format!("{name} {} {generator}", self.shared.options.spiffe);
+        key.trim_end().to_owned()
+    }
+
+    async fn open_book(&self) {
+        static TOLD: Throttle = Throttle::new(super::PERIOD);
         // A disk that does not answer must not hold Envoy.
-        let opened = timeout(BOOK, self.shared.parts.shelf.book(key.trim_end())).await;
-        if opened.is_err() {
-            warn!(flow = "xds", waited = ?BOOK, "the disk is slow, nothing is kept of this stream");
+        if timeout(BOOK, self.book_at_last()).await.is_ok() {
+            return;
         }
-        opened.ok()
+        self.late.notify_one();
+        if let Some(suppressed) = TOLD.allow() {
+            warn!(
+                flow = "xds",
+                waited = ?BOOK,
+                suppressed,
+                "the disk is slow: what passes until it answers is not kept"
+            );
+        }
+    }
+
+    /// Where what Envoy takes is kept. A slow disk may take its time.
+    pub(super) async fn book_at_last(&self) -> Option<&Book> {
+        let Client { key, book, .. } = self.client.get()?;
+        Some(book.get_or_init(|| self.shared.parts.shelf.book(key)).await)
+    }
+
+    /// Opens the book of a slow disk, however long that takes.
+    pub(super) async fn open_late(&self) -> Infallible {
+        self.late.notified().await;
+        self.book_at_last().await;
+        let missed = |client: &Client| client.missed.swap(false, Ordering::Relaxed);
+        if self.client.get().is_some_and(missed) {
+            debug!(flow = "xds", "all is asked for anew: some of it was not kept");
+            self.session().doubt(|_| true);
+            self.doubted.notify_one();
+        }
+        std::future::pending().await
     }
 
     /// Sends what is to be sent, for as long as it is let.

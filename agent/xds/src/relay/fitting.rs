@@ -3,10 +3,8 @@
 use bytes::Bytes;
 use hawser_fit::{Fitted, Loadable, Removed, fit, touches};
 use hawser_proto::type_url;
-use hawser_rt::Chain;
 use hawser_wasm::Modules;
 use hawser_wire::{Edit, Fields, Flavour, Malformed, Value, fieldwise::opened, rebuild, write};
-use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use super::Relay;
@@ -33,7 +31,7 @@ impl Relay {
     }
 
     /// What makes the modules of that type local.
-    pub(super) fn modules(&self, type_url: &str) -> Option<&Modules> {
+    pub(crate) fn modules(&self, type_url: &str) -> Option<&Modules> {
         let local = type_url == type_url::EXTENSION_CONFIG && !self.is_program();
         self.shared.parts.modules.as_ref().filter(|_| local)
     }
@@ -48,37 +46,8 @@ impl Relay {
         Ok(())
     }
 
-    /// The response made fit; none if it is. An error is why it has to be refused.
-    pub(crate) async fn rewritten(
-        &self,
-        type_url: &str,
-        message: &[u8],
-    ) -> Result<Option<Vec<u8>>, String> {
-        let unreadable = |Malformed| "a resource cannot be read".to_owned();
-        let fitted = self.refitted(type_url, message).map_err(unreadable)?;
-        let Some(modules) = self.modules(type_url) else { return Ok(fitted) };
-        let message = fitted.as_deref().unwrap_or(message);
-        let asked = values(self.flavour, message).map_err(unreadable)?;
-        let mut local = vec![None; asked.len()];
-        // Beside each other: a slow one holds the others up no longer than itself.
-        let mut fetching = JoinSet::new();
-        for (place, (_, value)) in asked.into_iter().enumerate() {
-            let (modules, value) = (modules.clone(), value.to_vec());
-            fetching.spawn(async move { (place, modules.local(&value).await) });
-        }
-        while let Some(Ok((place, made))) = fetching.join_next().await {
-            if let Some(local) = local.get_mut(place) {
-                *local = made.map_err(|error| Chain(&error).to_string())?;
-            }
-        }
-        let mut local = local.into_iter();
-        let mut next = |_: &str, _: &[u8]| Ok(local.next().flatten());
-        let changed = rewrite(self.flavour, message, &mut next).map_err(unreadable)?;
-        Ok(changed.or(fitted))
-    }
-
     /// The response without what Envoy cannot load; none if there is nothing of that in it.
-    pub(super) fn refitted(
+    pub(crate) fn refitted(
         &self,
         type_url: &str,
         message: &[u8],
@@ -112,7 +81,10 @@ impl Relay {
         value: &[u8],
         loadable: &Loadable,
     ) -> Result<Option<Vec<u8>>, Malformed> {
-        let Fitted { value, removed, kept } = fit(type_url, value, loadable)?;
+        // What cannot be read Envoy judges: its refusal is what istiod has to hear.
+        let Ok(Fitted { value, removed, kept }) = fit(type_url, value, loadable) else {
+            return Ok(None);
+        };
         self.lacks(removed, false);
         self.lacks(kept, true);
         Ok(value)
@@ -141,7 +113,7 @@ impl Relay {
 }
 
 /// The type and the value of each resource.
-fn values(flavour: Flavour, message: &[u8]) -> Result<Vec<(&str, &[u8])>, Malformed> {
+pub(super) fn values(flavour: Flavour, message: &[u8]) -> Result<Vec<(&str, &[u8])>, Malformed> {
     let mut values = Vec::new();
     for field in Fields::new(message) {
         let (RESOURCES, resource) = field? else { continue };
@@ -157,7 +129,7 @@ fn values(flavour: Flavour, message: &[u8]) -> Result<Vec<(&str, &[u8])>, Malfor
 }
 
 /// Asks about each resource, in the order of [`values`], and puts what it is told in its place.
-fn rewrite(
+pub(super) fn rewrite(
     flavour: Flavour,
     message: &[u8],
     ask: &mut impl FnMut(&str, &[u8]) -> Result<Option<Vec<u8>>, Malformed>,

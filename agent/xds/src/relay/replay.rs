@@ -1,13 +1,16 @@
 //! What was kept, given to Envoy while nobody answers.
 
 use std::{
+    pin::pin,
     sync::atomic::{AtomicU64, Ordering},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use hawser_lastgood::Answer;
 use hawser_wire::Reader;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::Relay;
@@ -20,16 +23,27 @@ use crate::{
 };
 
 impl Relay {
-    /// Answers one thing that Envoy waits for.
-    pub(super) async fn replay(&self) -> Result<(), Deaf> {
-        let Some(wish) = self.session().wish() else { return Ok(()) };
+    /// One thing that Envoy waits for, and what is kept of it. A disk that hangs has nothing.
+    pub(super) async fn kept(&self) -> Option<(Wish, Option<Answer>)> {
+        let wish = self.session().wish()?;
         let Wish { type_url, wanted, held } = &wish;
-        let answer = match self.book() {
-            Some(book) => {
-                book.answer(type_url, self.flavour, wanted.as_deref(), held, &nonce()).await
-            }
-            None => None,
+        let nonce = nonce();
+        let looked = async {
+            let book = self.book_at_last().await.filter(|_| !self.has_missed())?;
+            book.answer(type_url, self.flavour, wanted.as_deref(), held, &nonce).await
         };
+        let answer = timeout(LOOK, looked).await.ok().flatten();
+        Some((wish, answer))
+    }
+
+    /// Answers one thing that Envoy waits for.
+    pub(super) async fn replay(
+        &self,
+        wish: &Wish,
+        answer: Option<Answer>,
+        hurry: &CancellationToken,
+    ) -> Result<(), Deaf> {
+        let Wish { type_url, .. } = wish;
         let Some(answer) = answer else {
             debug!(flow = "xds", type_url, "nothing is kept of what envoy waits for");
             self.session().replayed(type_url, None);
@@ -39,9 +53,9 @@ impl Relay {
         self.ages(answer.at);
         debug!(flow = "xds", type_url, resources = answer.names.len(), "answered as it was kept");
         let passed = if self.rewrites(type_url) && answer.length <= HOLD {
-            self.replay_whole(type_url, answer).await
+            self.replay_whole(type_url, answer, hurry).await
         } else {
-            self.replay_streamed(type_url, answer).await
+            self.replay_streamed(type_url, answer, hurry).await
         };
         match passed {
             Ok(()) => Ok(()),
@@ -54,9 +68,14 @@ impl Relay {
         }
     }
 
-    async fn replay_whole(&self, type_url: &str, mut answer: Answer) -> Result<(), Fault> {
+    async fn replay_whole(
+        &self,
+        type_url: &str,
+        mut answer: Answer,
+        hurry: &CancellationToken,
+    ) -> Result<(), Fault> {
         let mut message = BytesMut::with_capacity(answer.length);
-        while let Some(chunk) = answer.chunk().await {
+        while let Some(chunk) = piece(answer.chunk(), hurry).await {
             message.extend_from_slice(&chunk);
         }
         if message.len() != answer.length {
@@ -74,12 +93,17 @@ impl Relay {
         pass_whole(self, Record::passing(self, type_url), message, Came::Kept).await
     }
 
-    async fn replay_streamed(&self, type_url: &str, mut answer: Answer) -> Result<(), Fault> {
+    async fn replay_streamed(
+        &self,
+        type_url: &str,
+        mut answer: Answer,
+        hurry: &CancellationToken,
+    ) -> Result<(), Fault> {
         let reader = Reader::new(self.flavour, answer.length);
         let record = Record::passing(self, type_url);
         let mut streamed =
             Streamed::new(self, reader, answer.length, record).kept().fitted(type_url);
-        while let Some(chunk) = answer.chunk().await {
+        while let Some(chunk) = piece(answer.chunk(), hurry).await {
             if let Err(fault) = streamed.data(chunk).await {
                 streamed.cut().await?;
                 return Err(fault);
@@ -97,8 +121,56 @@ impl Relay {
     }
 }
 
+/// The next piece, unless the disk hangs: then whoever answers must not have to wait for it.
+async fn piece(
+    chunk: impl Future<Output = Option<Bytes>>,
+    hurry: &CancellationToken,
+) -> Option<Bytes> {
+    let mut chunk = pin!(chunk);
+    tokio::select! {
+        biased;
+        chunk = &mut chunk => return chunk,
+        () = hurry.cancelled() => {}
+        () = sleep(LOOK) => return None,
+    }
+    timeout(PIECE, chunk).await.ok().flatten()
+}
+
 /// A name for an answer that nobody else gives.
 fn nonce() -> String {
     static LAST: AtomicU64 = AtomicU64::new(0);
     format!("kept/{}/{:016x}", LAST.fetch_add(1, Ordering::Relaxed), fastrand::u64(..))
+}
+
+/// How long a disk may take, while there is nobody else to wait for: it may just have been switched
+/// on.
+const LOOK: Duration = Duration::from_secs(60);
+/// And to read the next piece, when whoever answers is there.
+const PIECE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_disk_that_hangs_holds_up_whoever_answers_no_longer_than_a_second() {
+        let (start, hurry) = (Instant::now(), CancellationToken::new());
+        let here = || ready(Some(Bytes::from_static(b"x")));
+        let later = async {
+            sleep(Duration::from_secs(9)).await;
+            hurry.cancel();
+        };
+        let (none, ()) = tokio::join!(piece(pending(), &hurry), later);
+        assert_eq!((none, start.elapsed()), (None, Duration::from_secs(10)));
+
+        // What makes progress goes on.
+        assert_eq!(piece(here(), &hurry).await, here().await);
+        let start = Instant::now();
+        assert_eq!(piece(pending(), &CancellationToken::new()).await, None);
+        assert_eq!(start.elapsed(), LOOK);
+    }
 }

@@ -154,6 +154,11 @@ pub(crate) struct Changes {
 }
 
 impl Changes {
+    /// The bytes that this takes.
+    pub(crate) fn size(&self) -> usize {
+        self.text.len()
+    }
+
     /// A resource came, in that version.
     pub(crate) fn came(&mut self, name: &str, version: &str) {
         let mark = Mark { held: true, ..Mark::default() };

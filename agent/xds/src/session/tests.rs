@@ -232,3 +232,130 @@ fn a_machine_that_has_moved_says_its_new_address_and_another_machine_its_own() {
         assert_eq!(sent.node, Some(expected));
     }
 }
+
+#[test]
+fn what_is_asked_while_an_answer_is_prepared_is_not_taken_for_answered() {
+    for flavour in FLAVOURS {
+        let mut rig = Rig::new(flavour);
+        rig.asks(&ask(type_url::ENDPOINT, &["a"]).node(NODE));
+        assert_eq!(rig.session.wish().unwrap().wanted, Some(vec!["a".to_owned()]));
+        let (asked, wanted): (&[&str], &[&str]) = match flavour {
+            Flavour::Sotw => (&["a", "b"], &["a", "b"]),
+            Flavour::Delta => (&["b"], &["b"]),
+        };
+        rig.asks(&ask(type_url::ENDPOINT, asked));
+
+        rig.session.replayed(type_url::ENDPOINT, Some(sent("kept/1", &[("a", "1")], &[])));
+
+        let names: Vec<String> = wanted.iter().map(|name| (*name).to_owned()).collect();
+        assert_eq!(rig.session.wish().unwrap().wanted, Some(names));
+        rig.session.replayed(type_url::ENDPOINT, None);
+        assert_eq!(rig.session.wish(), None);
+    }
+}
+
+#[test]
+fn who_wants_nothing_any_more_does_not_ask_for_everything_on_a_new_stream() {
+    let mut rig = Rig::new(Flavour::Delta);
+    rig.session.begin();
+    rig.asks(&ask(type_url::ENDPOINT, &["a"]).node(NODE));
+    rig.heard();
+    rig.tells(type_url::ENDPOINT, "n1", &[("a", "1")], &[]);
+    rig.asks(&ask(type_url::ENDPOINT, &[]).about("n1"));
+    rig.asks(&ask(type_url::ENDPOINT, &[]).without(&["a"]));
+
+    rig.session.begin();
+
+    assert_eq!(rig.heard(), []);
+    rig.asks(&ask(type_url::ENDPOINT, &["b"]));
+    assert_eq!(rig.heard(), [ask(type_url::ENDPOINT, &["b"]).node(NODE)]);
+}
+
+#[test]
+fn what_follows_a_response_that_was_refused_here_does_not_tell_all() {
+    let mut rig = Rig::new(Flavour::Delta);
+    rig.session.begin();
+    rig.asks(&ask(type_url::CLUSTER, &[]).node(NODE));
+    assert!(rig.session.tells_all(type_url::CLUSTER));
+
+    rig.session.refuse(type_url::CLUSTER, "n1", "no");
+
+    assert!(!rig.session.tells_all(type_url::CLUSTER));
+}
+
+#[test]
+fn what_is_in_doubt_is_asked_for_until_it_is_told_anew_and_then_no_more() {
+    let mut rig = Rig::new(Flavour::Delta);
+    rig.session.begin();
+    rig.asks(&ask(type_url::CLUSTER, &[]).node(NODE));
+    rig.asks(&ask(type_url::ENDPOINT, &["a"]));
+    rig.heard();
+    rig.tells(type_url::CLUSTER, "n1", &[("a", "1"), ("b", "1")], &[]);
+    rig.asks(&ask(type_url::CLUSTER, &[]).about("n1"));
+    rig.tells(type_url::ENDPOINT, "n2", &[("a", "1")], &[]);
+    rig.asks(&ask(type_url::ENDPOINT, &[]).about("n2"));
+    rig.heard();
+    assert!(!rig.session.doubts());
+
+    rig.session.doubt(|type_url| type_url == type_url::CLUSTER);
+    assert!(rig.session.doubts());
+    let endpoints = ask(type_url::ENDPOINT, &["a"]).holding(&[("a", "1")]);
+    let anew = ask(type_url::CLUSTER, &[]).node(NODE);
+    for _ in 0..2 {
+        rig.session.begin();
+        assert!(!rig.session.doubts());
+        assert_eq!(
+            rig.heard(),
+            [anew.clone().holding(&[("a", "?"), ("b", "?")]), endpoints.clone()]
+        );
+        assert!(rig.session.tells_all(type_url::CLUSTER));
+        assert!(!rig.session.tells_all(type_url::ENDPOINT));
+    }
+    rig.tells(type_url::CLUSTER, "n3", &[("a", "2")], &["b"]);
+    rig.asks(&ask(type_url::CLUSTER, &[]).about("n3"));
+    rig.session.begin();
+    assert_eq!(rig.heard(), [anew.holding(&[("a", "2")]), endpoints]);
+
+    let mut rig = Rig::new(Flavour::Sotw);
+    rig.session.begin();
+    rig.asks(&ask(type_url::CLUSTER, &[]).node(NODE));
+    rig.heard();
+    rig.tells(type_url::CLUSTER, "n1", &[], &[]);
+    rig.asks(&ask(type_url::CLUSTER, &[]).of("of n1").about("n1"));
+    rig.session.doubt(|_| true);
+    rig.session.begin();
+    assert_eq!(rig.heard(), [ask(type_url::CLUSTER, &[]).node(NODE)]);
+}
+
+#[test]
+fn what_envoy_does_not_speak_of_costs_memory_once_however_often_it_is_pushed() {
+    let mut rig = Rig::new(Flavour::Delta);
+    rig.session.begin();
+    rig.asks(&ask(type_url::CLUSTER, &[]).node(NODE));
+    rig.heard();
+    let long = "x".repeat(1000);
+    let names: Vec<String> = (0..1000).map(|number| format!("{number:04}{long}")).collect();
+    let sorted: Vec<&str> = names.iter().map(String::as_str).collect();
+    for push in 0..100 {
+        let push = push.to_string();
+        let all: Vec<_> = sorted.iter().map(|name| (*name, push.as_str())).collect();
+        rig.tells(type_url::CLUSTER, &push, &all, &[]);
+        let unspoken = rig.session.topics[type_url::CLUSTER].unspoken();
+        assert!(unspoken <= MOST_UNSPOKEN, "{unspoken}");
+    }
+    assert!(rig.session.topics[type_url::CLUSTER].size() < 2 << 20);
+
+    // Envoy has taken the first of them: in which version it has what was in it is not known.
+    let receipt = ask(type_url::CLUSTER, &[]).about("0");
+    assert_eq!(rig.asks(&receipt).accepted, Some("kept"));
+    assert_eq!(rig.heard(), [receipt]);
+    rig.session.begin();
+    let unsure: Vec<_> = sorted.iter().map(|name| (*name, "")).collect();
+    assert_eq!(rig.heard(), [ask(type_url::CLUSTER, &[]).node(NODE).holding(&unsure)]);
+
+    // When it has taken the last as well, it is.
+    rig.asks(&ask(type_url::CLUSTER, &[]).about("99"));
+    rig.session.begin();
+    let sure: Vec<_> = sorted.iter().map(|name| (*name, "99")).collect();
+    assert_eq!(rig.heard(), [ask(type_url::CLUSTER, &[]).node(NODE).holding(&sure)]);
+}

@@ -1,13 +1,15 @@
 //! One type on Envoy's stream: what Envoy wants of it, what it has, and what it was sent.
 
+mod again;
+
 use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use hawser_wire::Flavour;
 
+use self::again::Doubt;
 use super::{
     asking::Asking,
-    compose::Compose,
     names::{Changes, Mark, Names},
 };
 
@@ -60,8 +62,12 @@ pub(super) struct Topic<R> {
     everything: bool,
     /// The next response tells all there is: it answers somebody who has nothing.
     whole: bool,
+    /// It is to be told anew, whatever Envoy has of it.
+    doubt: Option<Doubt>,
     /// Envoy waits for an answer.
     pub(super) waits: bool,
+    /// What Envoy has asked for since an answer of what was kept is being prepared.
+    late: Option<Vec<Box<str>>>,
     /// What it has is what was kept, and nobody has said since that it still holds.
     pub(super) stale: bool,
     sent: VecDeque<(Origin, Sent<R>)>,
@@ -91,7 +97,9 @@ impl<R> Topic<R> {
             unsure: BTreeSet::new(),
             everything: false,
             whole: false,
+            doubt: None,
             waits: true,
+            late: None,
             stale: false,
             sent: VecDeque::new(),
             last: None,
@@ -100,18 +108,12 @@ impl<R> Topic<R> {
 
     pub(super) fn sent(&mut self, origin: Origin, sent: Sent<R>) {
         self.first = None;
-        if self.sent.len() >= MOST_SENT {
-            self.sent.pop_front();
+        if self.sent.len() >= MOST_SENT
+            && let Some((_, oldest)) = self.sent.pop_front()
+        {
+            self.unsure(&oldest.changes);
         }
         self.sent.push_back((origin, sent));
-    }
-
-    /// It is asked for on that stream, by somebody who says to have, or not to have, some of it.
-    pub(super) fn asked(&mut self, epoch: u64, has_some: bool) {
-        if self.asked_in != epoch {
-            self.asked_in = epoch;
-            self.whole = !has_some && self.has_everything();
-        }
     }
 
     /// Whether the next response tells all there is.
@@ -165,6 +167,7 @@ impl<R> Topic<R> {
         old.sort_unstable();
         let more = sorted.iter().any(|new| old.binary_search(new).is_err());
         self.waits |= more;
+        self.note_late(asking, more);
         self.list = asking.names.iter().map(|name| Box::from(*name)).collect();
         Wants { changed: less || more, less }
     }
@@ -181,6 +184,7 @@ impl<R> Topic<R> {
                 .mark(name, |mark| *mark = Mark { wanted: true, waiting: !mark.held, ..*mark });
             self.waits = true;
         }
+        self.note_late(asking, true);
         let everything = self.has_everything();
         for name in &asking.dropped {
             if *name == ALL {
@@ -210,19 +214,48 @@ impl<R> Topic<R> {
         }
     }
 
+    fn note_late(&mut self, asking: &Asking<'_>, more: bool) {
+        if let Some(late) = self.late.as_mut().filter(|_| more) {
+            late.extend(asking.names.iter().map(|name| Box::from(*name)));
+        }
+    }
+
+    /// An answer of what was kept is being prepared: what is asked from now on is not in it.
+    pub(super) fn wishes(&mut self) {
+        self.late = Some(Vec::new());
+    }
+
+    /// Nobody prepares an answer of what was kept any more.
+    pub(super) fn wish_is_over(&mut self) {
+        self.late = None;
+    }
+
     /// A response goes to Envoy: who waited for what is in it waits no more.
     pub(super) fn answered(&mut self, changes: &Changes) {
-        self.whole = false;
+        self.told_some();
         for (name, _) in changes.iter() {
             self.names.mark(name, |mark| mark.waiting = false);
         }
         self.waits = false;
     }
 
-    /// Whatever Envoy waited for, there is nothing.
+    /// What comes next does not tell all there is.
+    pub(super) fn told_some(&mut self) {
+        self.whole = false;
+        self.doubt = self.doubt.filter(|doubt| *doubt == Doubt::Open);
+    }
+
+    /// Whatever Envoy waited for when its wish was looked up, there is no more than it was given.
     pub(super) fn settled(&mut self) {
         self.names.settle();
-        self.waits = false;
+        let late = self.late.take().unwrap_or_default();
+        self.waits = !late.is_empty();
+        for name in late {
+            // State of the world knows no single names.
+            if self.is_wanted(&name) {
+                self.names.mark(&name, |mark| mark.waiting = !mark.held);
+            }
+        }
     }
 
     /// Whoever answered is gone: what Envoy still waits for is to be answered by somebody else.
@@ -271,77 +304,15 @@ impl<R> Topic<R> {
 
     /// The bytes that this takes, about.
     pub(super) fn size(&self) -> usize {
-        self.names.size() + self.list.iter().map(|name| name.len() + OVERHEAD).sum::<usize>()
-    }
-
-    /// The requests with which it is asked for on a new stream. More than one only if one would
-    /// be larger than an istiod takes.
-    pub(super) fn firsts<'a>(&'a self, flavour: Flavour, type_url: &'a str) -> Vec<Compose<'a>> {
-        let blank = Compose { type_url, ..Compose::default() };
-        if flavour == Flavour::Sotw {
-            let names = self.list.iter().map(|name| &**name).collect();
-            return vec![Compose { version: &self.version, names, ..blank }];
-        }
-        let mut first = Compose { type_url, ..Compose::default() };
-        let (mut more, mut names, mut room) = (Vec::new(), Vec::new(), LARGEST);
-        let named = self.names.iter().filter(|(_, mark, _)| mark.wanted).map(|(name, ..)| name);
-        let all = (self.everything && named.clone().next().is_some()).then_some(ALL);
-        for name in all.into_iter().chain(named) {
-            if let Some(rest) = room.checked_sub(name.len() + ROOM) {
-                room = rest;
-            } else {
-                room = LARGEST;
-                more.push(Compose { names: std::mem::take(&mut names), ..blank.clone() });
-            }
-            names.push(name);
-        }
-        // Of what is under way nobody knows yet whether Envoy takes it: whoever answers is to tell
-        // anew, or that it is no more.
-        let unsure = self.under_way();
-        let sure = self.names.iter().filter(|(name, mark, _)| mark.held && !unsure.contains(name));
-        let held = sure.map(|(name, _, version)| (name, version));
-        // What is not named here is sent once more, which costs time and nothing else.
-        for (name, version) in held.chain(unsure.iter().map(|name| (*name, ""))) {
-            let Some(rest) = room.checked_sub(name.len() + version.len() + ROOM) else { break };
-            room = rest;
-            first.held.push((name, version));
-        }
-        first.names = names;
-        // The last piece has the room for what Envoy holds, so it is what comes first.
-        let mut requests = vec![first];
-        requests.append(&mut more);
-        requests
+        let unsure = self.unsure.iter().map(|name| name.len() + ROOM + OVERHEAD);
+        unsure.sum::<usize>()
+            + self.names.size()
+            + self.list.iter().map(|name| name.len() + OVERHEAD).sum::<usize>()
     }
 
     /// Whether Envoy has any of it.
     pub(super) fn has_some(&self) -> bool {
         self.names.iter().any(|(_, mark, _)| mark.held)
-    }
-
-    /// The names in what Envoy was sent and has not spoken of.
-    fn under_way(&self) -> BTreeSet<&str> {
-        let changes = self.sent.iter().flat_map(|(_, sent)| sent.changes.iter());
-        changes.map(|(name, _)| name).chain(self.unsure.iter().map(|name| &**name)).collect()
-    }
-
-    /// Compares what Envoy has with what was kept of it; whether there is a difference. Then whoever
-    /// answers is to say how it is.
-    pub(super) fn reconcile(&mut self, kept: &[(String, String)]) -> bool {
-        let held = self.names.iter().filter(|(_, mark, _)| mark.held);
-        let mut differs: BTreeSet<Box<str>> = held.map(|(name, ..)| Box::from(name)).collect();
-        for (name, version) in kept {
-            match self.names.find(name) {
-                Some((mark, known)) if mark.held && known == version => {
-                    differs.remove(name.as_str());
-                }
-                _ if self.has_everything() || self.is_wanted(name) => {
-                    differs.insert(Box::from(name.as_str()));
-                }
-                _ => {}
-            }
-        }
-        self.unsure = differs;
-        !self.unsure.is_empty()
     }
 
     fn has_everything(&self) -> bool {
@@ -369,8 +340,6 @@ pub(super) struct Wants {
 const ALL: &str = "*";
 /// Nobody who answers leaves so many unanswered.
 const MOST_SENT: usize = 1024;
-/// A real istiod takes requests of up to 4 MiB.
-const LARGEST: usize = 3 << 20;
 /// What a name costs in a request, and in memory, besides its bytes.
 const ROOM: usize = 16;
 const OVERHEAD: usize = 24;

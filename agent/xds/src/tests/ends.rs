@@ -10,6 +10,7 @@ use hawser_istiod::{
 use hawser_lastgood::Shelf;
 use hawser_node::Node;
 use hawser_rt::{Clock, metrics::Registry, uds::Peers};
+use hawser_wasm::Modules;
 use hawser_wire::Flavour;
 use hyper_util::rt::TokioIo;
 use tempfile::TempDir;
@@ -174,15 +175,24 @@ impl Agent {
 
     /// With what was kept in that folder.
     pub(crate) fn at(folder: Arc<TempDir>, istiod: Istiod) -> Self {
-        Self::made(folder, Arc::new(istiod), Duration::from_secs(600))
+        Self::made(folder, Arc::new(istiod), None)
     }
 
     /// With another source than an istiod.
     pub(crate) fn made_of(source: Arc<dyn Source>) -> Self {
-        Self::made(Arc::new(tempfile::tempdir().unwrap()), source, Duration::from_secs(600))
+        Self::made(Arc::new(tempfile::tempdir().unwrap()), source, None)
     }
 
-    fn made(folder: Arc<TempDir>, source: Arc<dyn Source>, stale_after: Duration) -> Self {
+    /// And with somebody who fetches modules.
+    pub(crate) fn with_modules(source: Arc<dyn Source>) -> Self {
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        let mut options = hawser_wasm::Options::new(folder.path().join("wasm"));
+        options.attempts = 1;
+        Self::made(folder, source, Some(Modules::new(options)))
+    }
+
+    fn made(folder: Arc<TempDir>, source: Arc<dyn Source>, modules: Option<Modules>) -> Self {
+        let stale_after = Duration::from_secs(600);
         let path = folder.path().join("xds.sock");
         let listener = hawser_rt::uds::bind(&path, 0o660).unwrap();
         let (seen, stop) = (Seen::default(), CancellationToken::new());
@@ -205,7 +215,7 @@ impl Agent {
         let parts = Parts {
             source,
             shelf: shelf.clone(),
-            modules: None,
+            modules,
             health: health.subscribe(),
             node: node.subscribe(),
             metrics: metrics.clone(),
@@ -338,7 +348,7 @@ pub(crate) struct Script(mpsc::Sender<Scripted>);
 #[derive(Debug)]
 pub(crate) struct Scripted {
     requests: mpsc::Receiver<Bytes>,
-    /// Closed, the stream is lost.
+    /// Closed, the stream is lost; nothing at all said, it ends as it should.
     pub(crate) answers: mpsc::Sender<Bytes>,
 }
 
@@ -378,7 +388,10 @@ struct Said(mpsc::Receiver<Bytes>);
 
 impl Answers for Said {
     fn chunk(&mut self) -> BoxFuture<'_, Result<Option<Bytes>, Lost>> {
-        Box::pin(async move { self.0.recv().await.map(Some).ok_or_else(|| Lost::new("cut")) })
+        Box::pin(async move {
+            let said = self.0.recv().await.ok_or_else(|| Lost::new("cut"))?;
+            Ok(Some(said).filter(|said| !said.is_empty()))
+        })
     }
 
     fn heard(&mut self) {}

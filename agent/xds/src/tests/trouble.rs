@@ -12,6 +12,7 @@ use super::{
     ends::{Agent, FakeIstiod, Script, Tokens, until},
     words::{Ask, FLAVOURS, ask, tell},
 };
+use crate::Standing;
 
 const NODE: &str = "sidecar~10.0.0.1~vm.vms~vms.svc.cluster.local";
 
@@ -172,6 +173,29 @@ async fn garbage_and_oversized_frames_end_a_stream_to_the_source_and_not_envoys(
         stream.tell(&write::frame(&whole.bytes(flavour))).await;
         assert_eq!(envoy.takes().await, whole);
         assert_eq!(agent.seen.standing().unreadable, 5);
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_ends_without_an_error_in_the_middle_of_a_response_is_told_as_such() {
+    for flavour in FLAVOURS {
+        let (source, mut streams) = Script::new();
+        let agent = Agent::made_of(source);
+        let envoy = agent.envoy(flavour).await;
+        envoy.ask(&ask(type_url::CLUSTER, &[]).node(NODE)).await;
+        let good = write::frame(&tell(type_url::NAME_TABLE, "v1", &[]).bytes(flavour));
+        for (cut, middle) in [(0, false), (3, true), (good.len() - 1, true)] {
+            let stream = streams.recv().await.unwrap();
+            stream.tell(&[&good[..], &good[..cut]].concat()).await;
+            stream.tell(&[]).await;
+            stream.answers.closed().await;
+            let told = |standing: &Standing| {
+                let error = standing.failure.as_ref().map(|failure| failure.error.as_str());
+                error.is_some_and(|error| error.ends_with("in the middle of a response") == middle)
+            };
+            until(&agent.seen, told).await;
+        }
+        assert_eq!(agent.seen.standing().unreadable, 2);
     }
 }
 

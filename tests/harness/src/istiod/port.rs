@@ -30,6 +30,7 @@ use super::caller::{Client, ClientCertificate, Peer, client, server_tls};
 use super::journal::{Connection, ConnectionState};
 use super::wire::{Tap, Wire};
 use super::{Shared, Wrong, discovery};
+use crate::wait::wait_for;
 
 const CREATE_CERTIFICATE: &str = "/istio.v1.auth.IstioCertificateService/CreateCertificate";
 
@@ -104,10 +105,12 @@ impl Port {
         let _open = now.wait_for(|now| *now == reach).await;
     }
 
-    /// Listens again on the same number.
+    /// Listens again on the same number. A process that is just being started by another test has
+    /// a copy of the old listener, until it becomes another program.
     pub(super) async fn reopen(&self, shared: &Arc<Shared>, routes: Routes) -> Result<()> {
         if self.accepting.lock().is_none() {
-            self.accept(listen(self.addr).await?, shared, routes);
+            let listener = wait_for("its port", async || listen(self.addr).await).await?;
+            self.accept(listener, shared, routes);
         }
         Ok(())
     }

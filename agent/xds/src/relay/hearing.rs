@@ -1,0 +1,190 @@
+//! One stream to whoever answers, followed from its first bytes to its last.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use hawser_wire::{Broken, Frames, Part};
+use tokio::time::{Instant, sleep_until};
+
+use super::{
+    Relay, Remote,
+    answers::{Garbage, Over},
+    detour::Detour,
+};
+use crate::{
+    Seen,
+    downstream::Deaf,
+    passage::{Came, Fault, Passage, pass_whole},
+    record::Record,
+    source::{Answers, Opened},
+};
+
+/// A stream to whoever answers, while it is heard.
+pub(super) struct Hearing<'a> {
+    relay: &'a Relay,
+    who: String,
+    answers: Box<dyn Answers>,
+    frames: Frames,
+    passage: Option<Passage<'a>>,
+    detour: Detour,
+    joined: Option<Joined>,
+    /// Since the first good message.
+    heard: &'a mut Option<Instant>,
+}
+
+/// What happens next.
+enum Turn {
+    /// More bytes.
+    Chunk(Bytes),
+    /// Modules are here, or are not to be had.
+    Made(Remote, Result<Bytes, String>),
+    /// There was time to say what has changed.
+    Confirmed,
+    Over(Over),
+}
+
+impl<'a> Hearing<'a> {
+    /// Of that stream, of which these bytes are the first.
+    pub(super) fn new(
+        relay: &'a Relay,
+        Opened { who, answers }: Opened,
+        first: Bytes,
+        heard: &'a mut Option<Instant>,
+    ) -> Self {
+        let mut frames = Frames::new(LARGEST_RESPONSE);
+        frames.push(first);
+        let detour = Detour::new(relay.flavour);
+        Self { relay, who, answers, frames, passage: None, detour, joined: None, heard }
+    }
+
+    /// Passes on what is answered, until the end.
+    pub(super) async fn hear(&mut self, patience: Duration) -> Result<Over, Deaf> {
+        let over = self.pass_all(patience).await?;
+        let torn = matches!(over, Over::Ended) && !self.frames.between();
+        let over = if torn { Over::Torn } else { over };
+        if matches!(over, Over::Silent(_) | Over::Garbled { .. } | Over::Torn) {
+            self.answers.failed();
+        }
+        if let Some(passage) = self.passage.take() {
+            passage.cut().await?;
+        }
+        Ok(over)
+    }
+
+    async fn pass_all(&mut self, patience: Duration) -> Result<Over, Deaf> {
+        let mut confirmed = false;
+        loop {
+            let passed = match self.parts() {
+                Err(broken) => return Ok(Over::Garbled { source: broken.into() }),
+                Ok(Some(part)) => self.part(part).await,
+                Ok(None) => match self.turn(patience, confirmed).await {
+                    Turn::Over(over) => return Ok(over),
+                    Turn::Made(remote, made) => self.pass(remote, made).await,
+                    Turn::Chunk(chunk) => {
+                        self.frames.push(chunk);
+                        Ok(())
+                    }
+                    Turn::Confirmed => {
+                        confirmed = true;
+                        self.relay.confirmed();
+                        Ok(())
+                    }
+                },
+            };
+            match passed {
+                Ok(()) => {}
+                Err(Fault::Deaf) => return Err(Deaf),
+                Err(Fault::Unreadable) => {
+                    return Ok(Over::Garbled { source: Garbage::Response });
+                }
+            }
+        }
+    }
+
+    /// What came and was not looked at; nothing while too much is kept waiting.
+    fn parts(&mut self) -> Result<Option<Part>, Broken> {
+        if self.detour.has_room() { self.frames.next() } else { Ok(None) }
+    }
+
+    /// Cancel-safe.
+    async fn turn(&mut self, patience: Duration, confirmed: bool) -> Turn {
+        let patience = Some(patience).filter(|_| self.heard.is_none());
+        let due = self.heard.filter(|_| !confirmed).map(|heard| heard + CONFIRMED);
+        let (relay, between, room) = (self.relay, self.passage.is_none(), self.detour.has_room());
+        tokio::select! {
+            (remote, made) = self.detour.next(), if between => Turn::Made(remote, made),
+            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => Turn::Confirmed,
+            next = relay.next(&mut self.answers, patience), if room => {
+                next.map_or_else(Turn::Over, Turn::Chunk)
+            }
+            () = relay.renew.notified(), if !room => Turn::Over(Over::Renewed),
+            () = relay.doubts(), if between && patience.is_none() => Turn::Over(Over::Renewed),
+        }
+    }
+
+    async fn part(&mut self, part: Part) -> Result<(), Fault> {
+        match part {
+            Part::Begin { length } => self.passage = Some(Passage::begin(self.relay, length)),
+            Part::Data(data) => {
+                if let Some(passage) = &mut self.passage {
+                    passage.data(data).await?;
+                }
+            }
+            Part::End => {
+                if let Some(passage) = self.passage.take()
+                    && let Some(remote) = passage.end().await?
+                {
+                    self.detour.push(remote);
+                }
+                self.good();
+            }
+        }
+        Ok(())
+    }
+
+    /// Passes on what others have passed by.
+    async fn pass(&mut self, remote: Remote, made: Result<Bytes, String>) -> Result<(), Fault> {
+        let Remote { type_url, nonce, .. } = &remote;
+        match made {
+            Ok(message) => {
+                let record = Record::kept(self.relay, type_url);
+                pass_whole(self.relay, record, message, Came::Answered).await
+            }
+            Err(reason) => {
+                self.relay.refuse(type_url, nonce, &reason);
+                Ok(())
+            }
+        }
+    }
+
+    /// A good message has come.
+    fn good(&mut self) {
+        if !self.relay.session().heard() {
+            return;
+        }
+        *self.heard = Some(Instant::now());
+        self.answers.heard();
+        let shared = &self.relay.shared;
+        shared.outage.over();
+        shared.seen.change(|standing| {
+            standing.joined += 1;
+            standing.source = Some(self.who.clone());
+            standing.attempts = 0;
+        });
+        self.joined = Some(Joined(shared.seen.clone()));
+    }
+}
+
+/// A stream of Envoy's that is answered, counted for as long as this lives.
+struct Joined(Seen);
+
+impl Drop for Joined {
+    fn drop(&mut self) {
+        self.0.change(|standing| standing.joined -= 1);
+    }
+}
+
+/// What gRPC implementations agree on as the largest message.
+const LARGEST_RESPONSE: usize = i32::MAX as usize;
+/// What was not spoken of by then has not changed.
+const CONFIRMED: Duration = Duration::from_secs(5);

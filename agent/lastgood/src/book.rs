@@ -12,7 +12,8 @@ use crate::{
     order::{Fate, Form, Item, Line, Order, Plan, Ticket, Which},
 };
 
-/// What one node was told and took. The newest of a key writes; an older one still reads.
+/// What one node was told and took. The newest of a key that is held writes; an
+/// older one still reads.
 #[derive(Debug)]
 pub struct Book {
     line: Line,

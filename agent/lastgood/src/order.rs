@@ -119,7 +119,7 @@ pub(crate) enum Order {
 #[derive(Clone, Debug)]
 pub(crate) struct Ticket {
     pub(crate) key: Arc<str>,
-    /// The newest writes.
+    /// The newest that is about writes.
     pub(crate) generation: u64,
     /// While one is about, the book stays open.
     pub(crate) alive: Arc<()>,

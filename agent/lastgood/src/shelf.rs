@@ -55,7 +55,7 @@ impl Shelf {
         Self { line, clock, standing }
     }
 
-    /// Opens the book of that key. From now on an older one of the same key writes nothing.
+    /// Opens the book of that key. While it is held an older one of the same key writes nothing.
     pub async fn book(&self, key: &str) -> Book {
         let told = self.line.ask(|reply| Order::Book { key: key.to_owned(), reply }).await;
         let ticket =

@@ -1,7 +1,8 @@
 //! One stream of Envoy's, served for as long as Envoy wants it.
 //!
-//! Three flows in one task: what Envoy asks ([`asks`]), what it is answered ([`answers`]), and what
-//! changes around both. They share the session, which none of them holds across an await.
+//! A few flows in one task: what Envoy asks ([`asks`]), what it is answered ([`answers`]), what
+//! changes around both, and what of it could not be kept ([`mending`]). They share the session, which
+//! none of them holds across an await.
 
 mod age;
 mod answers;

@@ -154,7 +154,7 @@ impl Show<'_> {
         wait_for("the age of the configuration", async || {
             let output = self.vm.hawser(&["status", "--json"]).await?;
             let status: Value = serde_json::from_slice(&output.stdout)?;
-            let stale = &status["relay"]["stale"];
+            let stale = status.pointer("/relay/stale").unwrap_or(&Value::Null);
             ensure!(stale.is_null() != wanted, "stale: {stale}");
             Ok(())
         })

@@ -165,15 +165,15 @@ async fn a_task_on_a_thread_of_its_own_stops_and_dies_like_any_other() {
     let mut tasks = Tasks::default();
     let waits = |stop: CancellationToken| async move {
         stop.cancelled().await;
-        Ok::<_, std::fmt::Error>(())
+        Ok::<_, fmt::Error>(())
     };
     tasks.spawn_apart("waits", waits).unwrap();
-    let stopped = tasks.run(std::future::ready(()), Duration::from_secs(60)).await;
+    let stopped = tasks.run(ready(()), Duration::from_secs(60)).await;
     assert!(matches!(stopped, Stopped::Clean), "{stopped}");
 
     let mut tasks = Tasks::default();
     tasks.spawn_apart("waits", waits).unwrap();
-    tasks.spawn_apart("fails", |_| async { Err(std::fmt::Error) }).unwrap();
-    let stopped = tasks.run(std::future::pending(), Duration::from_secs(60)).await;
+    tasks.spawn_apart("fails", |_| async { Err(fmt::Error) }).unwrap();
+    let stopped = tasks.run(pending(), Duration::from_secs(60)).await;
     assert!(matches!(stopped, Stopped::Died { task: "fails", error: Some(_) }), "{stopped}");
 }

@@ -45,6 +45,9 @@ impl Reference {
         if !is_path || repository.split('/').any(|part| part.starts_with('.')) {
             return Err(wrong("its repository is none"));
         }
+        if !registry.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte)) {
+            return Err(wrong("its registry is none"));
+        }
         if tag.is_some_and(|tag| !is_tag(tag)) {
             return Err(wrong("its tag is none"));
         }
@@ -138,6 +141,9 @@ mod tests {
             "r.example/a@sha256:12",
             "r.example/a b",
             "r.example/a%2f",
+            "r .example/a",
+            "{\"r\": 2/a",
+            "r.example?x/a",
         ];
         for text in wrong {
             assert!(Reference::parse(text).is_err(), "{text}");

@@ -35,15 +35,18 @@ impl Mending {
 
     /// `behind`: something is not kept; `newest`: when something was, the last time.
     fn look(&mut self, behind: bool, newest: SystemTime) -> Now {
+        let now = Instant::now();
         if !behind {
-            (self.kept, self.wait) = (None, SHORTEST);
+            self.kept = None;
+            if now >= self.due + self.wait {
+                self.wait = SHORTEST;
+            }
             return Now::Nothing;
         }
         // That something is kept shows that there is room.
         if *self.kept.get_or_insert(newest) == newest {
             return Now::Nothing;
         }
-        let now = Instant::now();
         if now < self.due {
             return Now::At(self.due);
         }
@@ -91,7 +94,7 @@ impl Relay {
 
 /// An istiod is not to be asked for everything more often.
 const SHORTEST: Duration = Duration::from_secs(5 * 60);
-/// Where it was of no use.
+/// Where it was of no use, or not for long.
 const LONGEST: Duration = Duration::from_secs(6 * 3600);
 
 #[cfg(test)]
@@ -123,5 +126,12 @@ mod tests {
         assert_eq!(mending.look(false, at(4)), Now::Nothing);
         assert_eq!(mending.look(true, at(4)), Now::Nothing);
         assert_eq!(mending.look(true, at(5)), Now::At(due));
+
+        // All was well for long.
+        advance(LONGEST).await;
+        assert_eq!(mending.look(false, at(5)), Now::Nothing);
+        assert_eq!(mending.look(true, at(5)), Now::Nothing);
+        assert_eq!(mending.look(true, at(6)), Now::Ask);
+        assert_eq!(mending.look(true, at(7)), Now::At(Instant::now() + SHORTEST));
     }
 }

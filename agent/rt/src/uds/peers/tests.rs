@@ -67,7 +67,7 @@ fn the_groups_of_this_very_process_are_found() {
         pid: Some(i32::try_from(std::process::id()).unwrap()),
     };
     let mut expected: Vec<u32> =
-        nix::unistd::getgroups().unwrap().into_iter().map(nix::unistd::Gid::as_raw).collect();
+        nix::unistd::getgroups().unwrap().into_iter().map(Gid::as_raw).collect();
     expected.sort_unstable();
     let mut found = of_process(&own).unwrap();
     found.sort_unstable();

@@ -71,9 +71,6 @@ fn usable(config: &Config) -> Vec<Problem> {
     if let Err(error) = Node::new(&options::facts(config, ips)) {
         problems.push(Problem::with("node", Causes(&error).to_string()));
     }
-    if let Err(wrong) = options::probe(config) {
-        problems.extend(wrong.iter().map(|it| Problem::with(it.place.clone(), it.wrong.clone())));
-    }
     problems
 }
 

@@ -23,7 +23,9 @@ async fn the_token_becomes_a_certificate_that_is_kept_for_its_owner_alone() -> R
     let state = rig.file("var/lib/hawser");
     assert_eq!(fs::metadata(&state)?.permissions().mode() & 0o777, 0o700);
     for entry in fs::read_dir(&state)? {
-        assert_eq!(entry?.metadata()?.permissions().mode() & 0o777, 0o600);
+        let found = entry?.metadata()?;
+        let mode = if found.is_dir() { 0o700 } else { 0o600 };
+        assert_eq!(found.permissions().mode() & 0o777, mode);
     }
     Ok(())
 }

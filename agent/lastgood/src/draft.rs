@@ -33,7 +33,7 @@ pub struct Draft {
     held: usize,
     /// How long the disk was waited for.
     waited: Duration,
-    /// What it tells of, should it be given up; of one that tells all there is no need to know.
+    /// What it tells of, should it be given up.
     came: Came,
     gone: Vec<Hash>,
     unnamed: bool,
@@ -143,9 +143,7 @@ impl Draft {
         };
         self.unnamed |= trailer.name.is_empty();
         let (key, trailer) = (key_of(&trailer), Box::new(trailer));
-        if !self.form.whole {
-            self.came.note(key);
-        }
+        self.came.note(key);
         let (piece, size) = match small {
             Some(body) => (Piece::Small { length, body, key, trailer }, length as usize + OVERHEAD),
             None => (Piece::End { key, trailer }, OVERHEAD),
@@ -175,7 +173,7 @@ impl Draft {
 
     /// Whether nothing more of it is of use: one that is given up is followed for the names in it.
     fn is_over(&self) -> bool {
-        self.is_given_up() && (self.form.whole || self.came.is_untold())
+        self.is_given_up() && self.came.is_untold()
     }
 
     fn is_given_up(&self) -> bool {

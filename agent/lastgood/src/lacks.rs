@@ -32,6 +32,11 @@ impl Came {
         self.untold = true;
     }
 
+    /// Those that are noted.
+    pub(crate) fn hashes(&self) -> Hashes {
+        self.hashes.iter().copied().collect()
+    }
+
     /// Whether not all are noted.
     pub(crate) fn is_untold(&self) -> bool {
         self.untold

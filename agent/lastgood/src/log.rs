@@ -208,12 +208,16 @@ impl Log {
     }
 
     /// Envoy has taken a draft that was given up: what is known of it is what is no more.
-    pub(crate) fn accept_lost(&mut self, whole: bool, said: Said) -> Result<(), Error> {
-        if whole || said.unnamed {
+    pub(crate) fn accept_lost(&mut self, whole: bool, mut said: Said) -> Result<(), Error> {
+        if said.unnamed || (whole && said.came.is_untold()) {
             self.lacks.lose_untold();
+        } else if whole {
+            // It has told all there is: what it did not name is no more.
+            let came = said.came.hashes();
+            said.gone = self.kept.index.keys().filter(|it| !came.contains(*it)).copied().collect();
         }
         self.lacks.lose(&said.came);
-        if whole || said.gone.is_empty() {
+        if said.gone.is_empty() {
             return Ok(());
         }
         let version = self.kept.version.clone();

@@ -117,7 +117,7 @@ struct Agent<'a> {
     gates: Gates,
     clock: Clock,
     metrics: Registry,
-    /// Who may speak to the sockets that Envoy speaks to, and how many others have tried.
+    /// Envoy, and how many others have tried to be it.
     peers: Peers,
 }
 
@@ -195,8 +195,7 @@ impl<'a> Agent<'a> {
     /// Identity to Envoy.
     fn secrets(&mut self, listener: Door, flow: &Identified) -> Arc<hawser_sds::Counts> {
         let counts = Arc::new(hawser_sds::Counts::registered(&self.metrics));
-        // The group is let in for configuration; the key is for Envoy alone.
-        let peers = Peers { groups: Vec::new(), ..self.peers.clone() };
+        let peers = self.peers.clone();
         let options = options::secrets(self.config, peers, Arc::clone(&counts));
         let (pair, roots) = (flow.identity.clone(), flow.trusted.clone());
         self.tasks.spawn("sds", |stop| hawser_sds::serve(listener, options, pair, roots, stop));

@@ -19,10 +19,11 @@ use hawser_node::{Facts, Node, Ports};
 use hawser_rt::{Backoff, Chain, Clock, metrics::Registry, uds::Peers};
 use hawser_state::Store;
 use hawser_xds::Fit;
+use nix::unistd::geteuid;
 use tokio::sync::watch;
 use tracing::warn;
 
-use crate::config::{Config, Dns, Envoy, Istiod, parse, relay::Compat};
+use crate::config::{Config, Dns, Envoy, Istiod, accounts, parse, relay::Compat};
 
 /// The way to the certificate authority.
 pub(crate) fn ca(config: &Config) -> istiod::Options {
@@ -95,13 +96,19 @@ pub(crate) fn secrets(
     }
 }
 
-/// Who may speak to the sockets that Envoy speaks to.
+/// Who may speak to the sockets that Envoy speaks to: its user alone.
 pub(crate) fn peers(config: &Config) -> Peers {
-    Peers {
-        uids: config.envoy.user.into_iter().collect(),
-        groups: config.relay.group.into_iter().collect(),
-        ..Peers::default()
+    Peers { uids: config.envoy.user.into_iter().collect(), ..Peers::default() }
+}
+
+/// Who may ask for configuration: Envoy, and a group. Its members are looked up once, here: later
+/// nobody waits for a directory that does not answer.
+fn readers(config: &Config, mut peers: Peers) -> Peers {
+    if let Some(group) = config.relay.group {
+        peers.groups.push(group);
+        peers.uids.extend(accounts::members(group));
     }
+    peers
 }
 
 /// The files for other programs, if they are wanted.
@@ -122,8 +129,11 @@ pub(crate) fn export(config: &Config) -> Option<hawser_export::Options> {
 
 /// How configuration is served, and to whom.
 pub(crate) fn relay(config: &Config, peers: Peers) -> hawser_xds::Options {
+    // Besides its own, Envoy may have the agent's user, or root.
+    let envoy = peers.uids.iter().copied().chain([0, geteuid().as_raw()]).collect();
     hawser_xds::Options {
-        peers,
+        envoy,
+        peers: readers(config, peers),
         stale_after: config.relay.stale_after,
         fit: match config.relay.compat {
             Compat::Auto => Fit::Auto,

@@ -1,6 +1,6 @@
 //! Users and groups by name or number, as this machine knows them.
 
-use nix::unistd::{Group, User};
+use nix::unistd::{Gid, Group, User};
 
 /// The number of a user.
 pub fn user(text: &str) -> Option<u32> {
@@ -14,6 +14,16 @@ pub fn group(text: &str) -> Option<u32> {
     text.parse().ok().or_else(named)
 }
 
+/// The users that are members of a group, as far as this machine's databases list them.
+pub fn members(group: u32) -> Vec<u32> {
+    let found = Group::from_gid(Gid::from_raw(group)).ok().flatten();
+    let names = found.into_iter().flat_map(|group| group.mem).take(MOST_MEMBERS);
+    names.filter_map(|name| user(&name)).collect()
+}
+
+/// More are not let in one by one.
+const MOST_MEMBERS: usize = 1024;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -23,5 +33,6 @@ mod tests {
         assert_eq!((user("root"), group("root")), (Some(0), Some(0)));
         assert_eq!((user("4711"), group("4711")), (Some(4711), Some(4711)));
         assert_eq!((user("nobody knows"), group("")), (None, None));
+        assert!(members(u32::MAX - 9).is_empty());
     }
 }

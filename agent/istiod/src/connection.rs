@@ -2,7 +2,6 @@
 
 use std::{fmt, net::SocketAddr, sync::Arc};
 
-use tokio::sync::watch;
 use tonic::metadata::{AsciiMetadataValue, MetadataMap};
 
 use crate::{
@@ -64,7 +63,6 @@ pub struct Connection {
     pub(crate) headers: MetadataMap,
     pub(crate) authorization: Option<AsciiMetadataValue>,
     pub(crate) presented: Arc<Presented>,
-    pub(crate) leaving: watch::Receiver<bool>,
 }
 
 /// What was shown, what else there was to show, and to whom it is told how it went.
@@ -95,14 +93,6 @@ impl Connection {
     /// What istiod may know us by, in words: which certificate, which token.
     pub fn what(&self) -> String {
         self.presented.what.clone()
-    }
-
-    /// Returns when istiod has said that it will close this connection, or it is closed. The
-    /// streams that there are go on for a while (10 s with istiod): time to begin elsewhere. New
-    /// ones fail. Cancel safe.
-    pub async fn leaving(&self) {
-        // Without a sender the connection is gone.
-        self.leaving.clone().wait_for(|leaving| *leaving).await.ok();
     }
 
     /// Which of the endpoints it is that answered.

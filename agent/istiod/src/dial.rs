@@ -7,7 +7,6 @@ use rustls_pki_types::ServerName;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
-    sync::watch,
     time::{Instant, timeout},
 };
 use tokio_rustls::TlsConnector;
@@ -36,11 +35,7 @@ pub(crate) struct Dialled {
     pub(crate) channel: Channel,
     pub(crate) spot: Spot,
     pub(crate) endpoint: Endpoint,
-    pub(crate) leaving: watch::Receiver<bool>,
 }
-
-/// A connection that works, and whether the far end has said that it will close it.
-type Spoken = (Channel, watch::Receiver<bool>);
 
 impl Way {
     /// Dials one address after the other until one has answered. Without roots there is no TLS.
@@ -67,9 +62,9 @@ impl Way {
             let shown = Shown::of(with_certificate && endpoint.tls, show.token);
             let handshake = Handshake { endpoint, peer: spot.address, roots: &believed, shown };
             match self.speak(stream, tls, &handshake).await {
-                Ok((channel, leaving)) => {
+                Ok(channel) => {
                     let endpoint = endpoint.clone();
-                    return Ok(Dialled { channel, spot, endpoint, leaving });
+                    return Ok(Dialled { channel, spot, endpoint });
                 }
                 Err(error) => {
                     if error.verdict() != Some(Verdict::Rejected) {
@@ -121,7 +116,7 @@ impl Way {
         stream: TcpStream,
         tls: Option<(&TlsConnector, &ServerName<'static>)>,
         handshake: &Handshake<'_>,
-    ) -> Result<Spoken, Error> {
+    ) -> Result<Channel, Error> {
         let limit = self.options.connect_timeout;
         match tls {
             Some((tls, name)) => match timeout(limit, tls.connect(name.clone(), stream)).await {
@@ -135,12 +130,11 @@ impl Way {
 }
 
 /// HTTP/2 on the stream; done when istiod has sent its first bytes.
-async fn http2<S>(stream: S, handshake: &Handshake<'_>, limit: Duration) -> Result<Spoken, Error>
+async fn http2<S>(stream: S, handshake: &Handshake<'_>, limit: Duration) -> Result<Channel, Error>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let (stream, heard) = Heard::new(stream);
-    let leaving = stream.leaving();
     let lost = |source| match handshake.endpoint.tls {
         true => handshake.failed(source),
         false => handshake.broken(source),
@@ -157,7 +151,7 @@ where
         (Err(_elapsed), _) => Err(handshake.silent(limit)),
         (_, Some(error)) => Err(error),
         (Ok(Err(error)), None) => Err(handshake.broken(error)),
-        (Ok(Ok(channel)), None) => Ok((channel, leaving)),
+        (Ok(Ok(channel)), None) => Ok(channel),
     }
 }
 

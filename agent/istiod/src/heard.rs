@@ -1,4 +1,4 @@
-//! A stream that tells when the far end was first heard, and when it says that it will leave.
+//! A stream that tells when the far end was first heard.
 //!
 //! With TLS 1.3 a client is done before the server has looked at its certificate, and HTTP/2 does
 //! not wait for an answer either: a connection that looks open may already have been refused. The
@@ -12,10 +12,8 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    sync::{oneshot, watch},
+    sync::oneshot,
 };
-
-use crate::goodbye::Frames;
 
 /// Passes everything through and reports the outcome of the first read, or of a write that failed
 /// before.
@@ -25,20 +23,12 @@ pub(crate) struct Heard<S> {
     tell: Option<oneshot::Sender<io::Result<()>>>,
     /// Of a write, until it is known why.
     failed: Option<io::Error>,
-    frames: Frames,
-    leaving: watch::Sender<bool>,
 }
 
 impl<S> Heard<S> {
     pub(crate) fn new(stream: S) -> (Self, oneshot::Receiver<io::Result<()>>) {
         let (tell, told) = oneshot::channel();
-        let (frames, leaving) = (Frames::default(), watch::Sender::default());
-        (Self { stream, tell: Some(tell), failed: None, frames, leaving }, told)
-    }
-
-    /// Becomes true when the far end says that it will close; gone with the connection.
-    pub(crate) fn leaving(&self) -> watch::Receiver<bool> {
-        self.leaving.subscribe()
+        (Self { stream, tell: Some(tell), failed: None }, told)
     }
 
     fn tell(&mut self, outcome: io::Result<()>) {
@@ -89,10 +79,6 @@ impl<S: AsyncRead + Unpin> AsyncRead for Heard<S> {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let read = ready!(Pin::new(&mut self.stream).poll_read(cx, buffer));
-        let new = buffer.filled().get(before..).unwrap_or_default();
-        if self.frames.push(new) {
-            self.leaving.send_replace(true);
-        }
         match &read {
             Ok(()) if buffer.filled().len() > before => self.tell(Ok(())),
             Ok(()) => self.tell(Err(io::ErrorKind::UnexpectedEof.into())),

@@ -149,7 +149,7 @@ impl Istiod {
 
     fn connection(
         &self,
-        Dialled { channel, spot, endpoint, leaving }: Dialled,
+        Dialled { channel, spot, endpoint }: Dialled,
         mut shown: Presentation,
         purse: &Purse,
         trial: &Trial,
@@ -176,7 +176,6 @@ impl Istiod {
             headers: self.0.headers.clone(),
             authorization: purse.token(shown).and_then(headers::bearer),
             presented: Arc::new(presented),
-            leaving,
         }
     }
 }

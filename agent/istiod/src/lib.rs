@@ -22,7 +22,6 @@ mod endpoint;
 mod error;
 mod exchange;
 mod file;
-mod goodbye;
 mod headers;
 mod health;
 mod heard;

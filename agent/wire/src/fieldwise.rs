@@ -38,11 +38,6 @@ impl Fieldwise {
         }
         Ok(Some(self.partial.split_to(length).freeze()))
     }
-
-    /// Whether the message may end here.
-    pub fn is_between(&self) -> bool {
-        self.partial.is_empty()
-    }
 }
 
 /// How long the first field is, if so much of it is here that this can be told.
@@ -102,7 +97,7 @@ mod tests {
                 fields.push(field);
             }
         }
-        if fieldwise.is_between() { Ok(fields) } else { Err(Malformed) }
+        if fieldwise.partial.is_empty() { Ok(fields) } else { Err(Malformed) }
     }
 
     #[test]

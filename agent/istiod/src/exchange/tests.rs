@@ -252,32 +252,6 @@ async fn a_stream_that_is_dropped_is_cancelled() {
 }
 
 #[tokio::test]
-async fn a_goodbye_is_told_while_the_stream_goes_on() {
-    let (far, frames, mut exchange) = begun().await;
-    let connection = exchange._connection.clone();
-    tokio::select! {
-        biased;
-        () = connection.leaving() => panic!("nobody has said so"),
-        () = std::future::ready(()) => {}
-    }
-
-    far.leave.send_replace(true);
-
-    connection.leaving().await;
-    data(&frames, b"yet").await;
-    assert_eq!(exchange.chunk().await.unwrap().unwrap(), "yet");
-    trailers(&frames, &[("grpc-status", "0")]).await;
-    assert_eq!(exchange.chunk().await.unwrap(), None);
-}
-
-#[tokio::test]
-async fn a_connection_that_is_lost_has_left() {
-    let (mut far, _frames, exchange) = begun().await;
-    far.cut().await;
-    exchange._connection.leaving().await;
-}
-
-#[tokio::test]
 async fn requests_that_end_leave_the_answer_open() {
     let mut far = Far::start().await;
     let connection = far.connection().await;

@@ -26,8 +26,6 @@ type Body = StreamBody<ReceiverStream<io::Result<Frame<Bytes>>>>;
 pub(crate) struct Far {
     pub(crate) address: SocketAddr,
     calls: mpsc::Receiver<Call>,
-    /// True: says goodbye on every connection.
-    pub(crate) leave: watch::Sender<bool>,
     tasks: JoinSet<()>,
 }
 
@@ -42,7 +40,6 @@ pub(crate) type Frames = mpsc::Sender<io::Result<Frame<Bytes>>>;
 
 impl Far {
     pub(crate) async fn start() -> Self {
-        let (leave, leaving) = watch::channel(false);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (called, calls) = mpsc::channel(8);
@@ -62,19 +59,10 @@ impl Far {
                 });
                 let server = http2::Builder::new(TokioExecutor::new());
                 let serving = server.serve_connection(TokioIo::new(stream), service);
-                let mut leaving = leaving.clone();
-                connections.spawn(async move {
-                    let mut serving = std::pin::pin!(serving);
-                    tokio::select! {
-                        _ = &mut serving => return,
-                        _ = leaving.wait_for(|leaving| *leaving) => {}
-                    }
-                    serving.as_mut().graceful_shutdown();
-                    drop(serving.await);
-                });
+                connections.spawn(async move { drop(serving.await) });
             }
         });
-        Self { address, calls, leave, tasks }
+        Self { address, calls, tasks }
     }
 
     pub(crate) async fn call(&mut self) -> Call {

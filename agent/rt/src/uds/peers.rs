@@ -1,7 +1,6 @@
 //! Who is at the other end of a connection, and whether they may be.
 
 use std::{
-    ffi::CString,
     fs::File,
     io::{self, Read as _},
     sync::{
@@ -11,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use nix::unistd::{Gid, Uid, User, geteuid, getgrouplist};
+use nix::unistd::geteuid;
 use tokio::net::UnixStream;
 use tracing::warn;
 
@@ -84,23 +83,9 @@ impl Peers {
     }
 }
 
-/// The supplementary groups of a peer. A confined agent sees no processes of others; then those
-/// of the account have to do.
+/// The supplementary groups of the process that connected, for as long as it runs. A confined agent
+/// sees no processes of others; whom it is to know without looking is among the users.
 fn groups(peer: &Peer) -> io::Result<Vec<u32>> {
-    of_process(peer).or_else(|error| of_account(peer).ok_or(error))
-}
-
-/// Those that the account has in the databases of this machine. Blocks for as long as these take
-/// to answer, which is why it comes last.
-fn of_account(peer: &Peer) -> Option<Vec<u32>> {
-    let user = User::from_uid(Uid::from_raw(peer.uid)).ok()??;
-    let name = CString::new(user.name).ok()?;
-    let groups = getgrouplist(&name, Gid::from_raw(peer.gid)).ok()?;
-    Some(groups.into_iter().map(Gid::as_raw).collect())
-}
-
-/// Those of the process that connected, for as long as it runs.
-fn of_process(peer: &Peer) -> io::Result<Vec<u32>> {
     let pid = peer.pid.filter(|pid| *pid > 0).ok_or(io::ErrorKind::NotFound)?;
     let mut status = String::new();
     File::open(format!("/proc/{pid}/status"))?.take(MOST_READ).read_to_string(&mut status)?;

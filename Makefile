@@ -7,13 +7,14 @@ PROFILE ?= dist
 DIR     ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo mesh build test lint unit scenarios tools packages bench-xds fuzz clean
+.PHONY: help demo mesh build test lint unit scenarios tools packages bench-dns bench-xds fuzz clean
 
 help:
 	@echo "make demo      a VM joins an embedded mesh, with a real Envoy (KEEP=1 leaves it up)"
 	@echo "make mesh      the mesh alone, to join by hand"
 	@echo "make test      every check and test: lint, unit, scenarios"
 	@echo "make packages  a .deb in target/packages"
+	@echo "make bench-dns what an answer costs the agent, and other servers (PILOT_AGENT=path, ROUNDS=3)"
 	@echo "make bench-xds what large pushes cost the agent and others (PILOT_AGENT=path, ROUNDS=3)"
 	@echo "make fuzz      every fuzz target for a minute (SECONDS_EACH=60)"
 
@@ -54,6 +55,13 @@ bench-xds:
 	$(CARGO) build --locked --release --workspace --bin hawser --bin xds
 	$(TARGET)/release/xds bench --hawser $(TARGET)/release/hawser --rounds $(ROUNDS) \
 		--out $(TARGET)/bench/xds.json $(if $(PILOT_AGENT),--pilot-agent $(PILOT_AGENT))
+
+bench-dns:
+	tests/bench-tools.sh $(TARGET)/bench/servers
+	$(CARGO) build --locked --release --workspace --bin hawser --bin dns
+	$(TARGET)/release/dns bench --hawser $(TARGET)/release/hawser --rounds $(ROUNDS) \
+		--tools $(TARGET)/bench/servers --out $(TARGET)/bench/dns.json \
+		$(if $(PILOT_AGENT),--pilot-agent $(PILOT_AGENT))
 
 SECONDS_EACH ?= 60
 fuzz:

@@ -3,6 +3,7 @@
 mod ask;
 mod check;
 mod config;
+mod dns;
 mod identity;
 mod join;
 mod run;
@@ -86,6 +87,7 @@ enum Command {
     Check(check::Check),
     Config(config::Show),
     Status(status::Status),
+    Dns(dns::Dns),
     Identity(identity::Identity),
     Xds(xds::Xds),
     Version(version::Version),
@@ -99,6 +101,7 @@ impl Command {
             Self::Check(check) => check.run(context),
             Self::Config(show) => show.run(context),
             Self::Status(status) => status.run(context),
+            Self::Dns(dns) => dns.run(context),
             Self::Identity(identity) => identity.run(context),
             Self::Xds(xds) => xds.run(context),
             Self::Version(version) => version.run(),

@@ -4,6 +4,7 @@
 //! every setting before it complains about any, so one run shows all mistakes.
 
 pub mod accounts;
+pub mod dns;
 pub mod downward;
 pub mod envfile;
 pub mod export;
@@ -32,6 +33,7 @@ use hawser_istiod::{Endpoint, Hosts};
 use hawser_pki::SpiffeId;
 
 use self::{
+    dns::Dns,
     export::Export,
     identity::Identity,
     paths::Paths,
@@ -105,19 +107,6 @@ impl fmt::Display for Istiod {
         let endpoints: Vec<String> = self.endpoints.iter().map(ToString::to_string).collect();
         f.write_str(&endpoints.join(", "))
     }
-}
-
-/// The DNS proxy.
-#[derive(Debug, Clone)]
-pub struct Dns {
-    /// Where programs ask.
-    pub listen: Vec<SocketAddr>,
-    /// Who answers for names outside the mesh; `resolv_conf` if there are none.
-    pub upstreams: Vec<SocketAddr>,
-    /// Where the machine's resolvers are listed.
-    pub resolv_conf: PathBuf,
-    /// How long one of them may take.
-    pub timeout: Duration,
 }
 
 /// Envoy, and its bootstrap.
@@ -267,21 +256,6 @@ impl Reader<'_> {
         let endpoints = own.map(|own| own.or_else(same));
         let roots = self.roots(root, paths);
         Some(Istiod { endpoints: endpoints??, roots: roots? })
-    }
-
-    fn dns(&mut self) -> Option<Option<Dns>> {
-        let enabled = self.required("dns.enabled", parse::boolean);
-        let listen = self.required("dns.listen", parse::sockets);
-        let upstreams = self.optional("dns.upstreams", parse::resolvers);
-        let resolv_conf = self.required("dns.resolv_conf", parse::file);
-        let timeout = self.required("dns.timeout", parse::some_time);
-        let dns = Dns {
-            listen: listen?,
-            upstreams: upstreams?.unwrap_or_default(),
-            resolv_conf: resolv_conf?,
-            timeout: timeout?,
-        };
-        Some(enabled?.then_some(dns))
     }
 
     fn envoy(&mut self) -> Option<Envoy> {

@@ -19,15 +19,17 @@ mod options;
 mod prepare;
 pub mod status;
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
+use hawser_dns::neighbours::{self, Machine};
 use hawser_envoy::{admin::Admin, readiness};
 use hawser_identity::SealKey;
 use hawser_istiod::{Credentials, Istiod};
 use hawser_lastgood::Shelf;
 use hawser_node::Node;
 use hawser_pki::{Bundle, Identity};
+use hawser_proto::Names;
 use hawser_rt::{
     Chain, Clock, Gates, Notifier, Stopped, Tasks,
     metrics::Registry,
@@ -45,7 +47,7 @@ use tracing::{info, warn};
 
 use crate::{
     addresses::Addresses,
-    config::Config,
+    config::{Config, dns::Mode},
     prepare::{Mesh, Prepared},
     status::{admin, health},
 };
@@ -56,13 +58,13 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Runs the agent until it is told to stop, or a part of it fails.
 ///
 /// Everything that can be missing or taken is opened before anything runs: what fails, fails here.
-pub async fn run(config: Config, notifier: Notifier) -> anyhow::Result<Stopped> {
+pub async fn run(config: Config, mut notifier: Notifier) -> anyhow::Result<Stopped> {
     let mut signals = Signals::install().context("install signal handlers")?;
     let asked = signal(SignalKind::user_defined1()).context("install signal handlers")?;
     if let Err(error) = hawser_rt::harden::no_core_dumps() {
         warn!(%error, "a crash may leave a core with the key in it");
     }
-    let prepared = prepare::all(&config).await?;
+    let prepared = prepare::all(&config, &mut notifier).await?;
     let Prepared { node, store, seal, sds, status, says, mesh, bound } = prepared;
     let mut agent = Agent::new(&config);
     let (add_trust, mesh_trust) = watch::channel(None);
@@ -225,23 +227,32 @@ impl<'a> Agent<'a> {
         let (envoy_state, envoy) = watch::channel(Default::default());
         let supervised = options::supervise(config, &node.borrow(), admin, envoy_state);
         let health = self.health(admin, node.clone());
-        let shelf = self.shelf();
+        let (shelf, modules) = (self.shelf(), self.modules());
         let peers = self.peers.clone();
-        let (seen, counts) = (Seen::default(), Arc::new(hawser_dns::Counts::default()));
+        let seen = Seen::default();
+        let dns = dns.map(|dns| self.resolver(dns, names.clone())).transpose()?;
+        // Names of the last run outlive an empty table as those do that istiod has sent. Whoever
+        // waits for news does not hear of them.
+        let kept = dns.as_ref().and_then(|dns| dns.proxy.names()).map(|known| known.names);
+        named.send_if_modified(|names| {
+            *names = kept;
+            false
+        });
         let facts = status::Mesh {
-            names: names.clone(),
+            names,
             seen: seen.clone(),
             kept: shelf.standing(),
+            replaced: modules.as_ref().map(Modules::replaced),
             refused: Arc::clone(&peers.refused),
             health: health.clone(),
-            dns: dns.as_ref().map(|(sockets, _)| (sockets.local_addrs(), Arc::clone(&counts))),
+            dns,
             admin,
             envoy: supervised.as_ref().map(|_| envoy),
         };
         let parts = hawser_xds::Parts {
             source: Arc::new(istiod.clone()),
             shelf,
-            modules: self.modules(),
+            modules,
             health,
             node: node.clone(),
             metrics: self.metrics.clone(),
@@ -252,15 +263,50 @@ impl<'a> Agent<'a> {
         let trust = config.relay.trust_bundle.then_some(add_trust);
         let own = hawser_xds::Own { names: named, trust };
         self.tasks.spawn("own", |stop| hawser_xds::follow(node, istiod, own, seen, stop));
-        if let Some((sockets, dns)) = dns {
-            let ready = self.gates.gate("dns");
-            self.tasks
-                .spawn("dns", |stop| hawser_dns::serve(sockets, dns, names, ready, counts, stop));
-        }
         if let Some(supervised) = supervised {
             self.tasks.spawn("envoy", |stop| hawser_envoy::supervise::run(supervised, stop));
         }
         Ok(facts)
+    }
+
+    /// Names to programs: where it listens, and what answers there.
+    fn resolver(
+        &mut self,
+        (sockets, options): (hawser_dns::Sockets, hawser_dns::Options),
+        names: watch::Receiver<Option<Names>>,
+    ) -> anyhow::Result<status::dns::Dns> {
+        let listen = sockets.local_addrs();
+        let (proxy, workers) = hawser_dns::proxy(sockets, options)?;
+        for worker in workers {
+            let serve = |stop| worker.serve(stop);
+            self.tasks.spawn_apart("dns", serve).context("start a thread for DNS")?;
+        }
+        let kept = proxy.names().map(|known| known.names).unwrap_or_default();
+        self.announce(&listen, kept, names.clone());
+        let (ready, followed) = (self.gates.gate("dns"), proxy.clone());
+        self.tasks.spawn("names", |stop| async move {
+            followed.follow(names, ready, stop).await;
+            Ok::<_, Infallible>(())
+        });
+        let split = self.config.dns.as_ref().is_some_and(|dns| dns.mode == Mode::Resolved);
+        neighbours::tell(&neighbours::look(&Machine { root: Path::new("/"), split }));
+        let dns = status::dns::Dns { listen, proxy, split };
+        dns.register(&self.metrics);
+        Ok(dns)
+    }
+
+    /// What systemd-resolved is to ask for, if it is to ask.
+    fn announce(
+        &mut self,
+        listen: &[SocketAddr],
+        kept: Names,
+        names: watch::Receiver<Option<Names>>,
+    ) {
+        let asked = options::dns::asked(self.config);
+        let (Some(asked), Some(listen)) = (asked, listen.first().copied()) else { return };
+        let path = self.config.paths.dns_domains();
+        let announced = hawser_resolved::Announced { path, listen, asked, kept };
+        self.tasks.spawn("domains", |stop| hawser_resolved::announce(announced, names, stop));
     }
 
     /// What Envoy took last; all of it is on disk when the agent ends.

@@ -1,12 +1,13 @@
 //! What each part is told of the configuration: its own options, and no more.
 
+pub(crate) mod dns;
+
 use std::{
     net::{IpAddr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
 
-use hawser_dns::{Scope, Upstreams, resolv};
 use hawser_envoy::{
     arguments::Arguments,
     bootstrap::{self, Flavour, LogFormat, Transport},
@@ -16,14 +17,15 @@ use hawser_health::Probe;
 use hawser_identity::SealKey;
 use hawser_istiod as istiod;
 use hawser_node::{Facts, Node, Ports};
-use hawser_rt::{Backoff, Chain, Clock, metrics::Registry, uds::Peers};
+use hawser_rt::{Backoff, Clock, metrics::Registry, uds::Peers};
 use hawser_state::Store;
 use hawser_xds::Fit;
 use nix::unistd::geteuid;
 use tokio::sync::watch;
-use tracing::warn;
 
-use crate::config::{Config, Dns, Envoy, Istiod, accounts, parse, relay::Compat};
+use crate::config::{Config, Envoy, Istiod, accounts, parse, relay::Compat};
+
+pub(crate) use self::dns::dns;
 
 /// The way to the certificate authority.
 pub(crate) fn ca(config: &Config) -> istiod::Options {
@@ -308,32 +310,6 @@ pub(crate) fn supervise(
 /// How long Envoy takes to close what it drains, as the mesh wants it.
 fn drain_duration(config: &Config) -> Option<Duration> {
     config.proxy.get("drainDuration")?.as_str().and_then(parse::some_time)
-}
-
-/// The DNS proxy.
-pub(crate) fn dns(config: &Config, dns: &Dns) -> hawser_dns::Options {
-    let upstreams = if dns.upstreams.is_empty() {
-        Upstreams::ResolvConf(dns.resolv_conf.clone())
-    } else {
-        Upstreams::Fixed(dns.upstreams.clone())
-    };
-    hawser_dns::Options {
-        scope: Scope {
-            namespace: config.node.id.namespace().to_owned(),
-            domain: config.node.domain.clone(),
-            search: search(dns),
-        },
-        upstreams,
-        timeout: dns.timeout,
-    }
-}
-
-/// The domains that this machine's programs append to names.
-fn search(dns: &Dns) -> Vec<String> {
-    resolv::read(&dns.resolv_conf).map(|conf| conf.search).unwrap_or_else(|error| {
-        warn!(error = %Chain(&error), "no search domains, only whole names are expanded");
-        Vec::new()
-    })
 }
 
 /// istiod decides by it what to send: the version of Istio whose agent this one stands in for.

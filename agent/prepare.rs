@@ -14,7 +14,11 @@ use hawser_dns::Sockets;
 use hawser_envoy::{bootstrap, grpc};
 use hawser_identity::SealKey;
 use hawser_node::Node;
-use hawser_rt::uds::{self, Door};
+use hawser_rt::{
+    Notifier,
+    notify::Handed,
+    uds::{self, Door},
+};
 use hawser_state::{Store, write_file};
 use tokio::net::TcpListener;
 use tracing::{info, warn};
@@ -69,11 +73,15 @@ impl Drop for Bound {
     }
 }
 
-pub(crate) async fn all(config: &Config) -> anyhow::Result<Prepared> {
+pub(crate) async fn all(config: &Config, notifier: &mut Notifier) -> anyhow::Result<Prepared> {
     let addresses = Addresses::new(config);
     let node = node(config, addresses.now().await)?;
     info!(node = node.id, id = %config.node.id, istiod = %config.istiod, "hawser starts");
     directories(&config.paths)?;
+    // An agent that was told otherwise may have left it.
+    if options::dns::asked(config).is_none() {
+        hawser_resolved::withdraw(&config.paths.dns_domains());
+    }
     let store = Store::open(&config.paths.state()).context("open the state directory")?;
     // The sockets first: where another agent runs, they are what tells.
     let paths = &config.paths;
@@ -90,24 +98,52 @@ pub(crate) async fn all(config: &Config) -> anyhow::Result<Prepared> {
     let seal = seal_key(config.identity.seal.as_deref());
     let mesh = match config.identity.only {
         true => None,
-        false => Some(mesh(config, &node, status.local_addr()?.port(), &mut bound)?),
+        false => {
+            let dns = dns(config, notifier)?;
+            Some(mesh(config, &node, status.local_addr()?.port(), &mut bound, dns)?)
+        }
     };
+    for Handed { name, .. } in notifier.handed() {
+        warn!(name, "a socket that was handed over is of no use");
+        notifier.remove(&name);
+    }
     Ok(Prepared { node, store, seal, sds, status, says, mesh, bound })
 }
 
-fn mesh(config: &Config, node: &Node, port: u16, bound: &mut Bound) -> anyhow::Result<Mesh> {
+fn mesh(
+    config: &Config,
+    node: &Node,
+    port: u16,
+    bound: &mut Bound,
+    dns: Option<(Sockets, hawser_dns::Options)>,
+) -> anyhow::Result<Mesh> {
     let paths = &config.paths;
     let xds = bound.bind(&paths.xds_socket(), ANYBODY).context("serve configuration")?;
-    let dns = match &config.dns {
-        Some(dns) => Some((Sockets::bind(&dns.listen)?, options::dns(config, dns))),
-        None => None,
-    };
     let bootstrap = options::bootstrap(config, port);
     let document = serde_json::to_vec_pretty(&bootstrap::render(&bootstrap, node))?;
     write_file(&paths.bootstrap(), 0o640, &document).context("write Envoy's bootstrap")?;
     let document = serde_json::to_vec_pretty(&grpc::bootstrap(&options::grpc(config), node))?;
     write_file(&paths.grpc_bootstrap(), 0o644, &document).context("write gRPC's bootstrap")?;
     Ok(Mesh { admin: bootstrap::admin_address(&bootstrap, node), xds, dns })
+}
+
+/// The sockets for DNS: those of an earlier life where they were kept, so that what has come in since
+/// is answered, and new ones for the rest, which are kept from now on.
+fn dns(
+    config: &Config,
+    notifier: &mut Notifier,
+) -> anyhow::Result<Option<(Sockets, hawser_dns::Options)>> {
+    let Some(dns) = &config.dns else { return Ok(None) };
+    let options = options::dns(config, dns)?;
+    let (sockets, unfit) =
+        Sockets::inherit(&dns.listen, options::dns::workers(dns), notifier.handed())?;
+    for Handed { name, fd } in unfit {
+        warn!(name, listen = ?dns.listen, "a socket that was handed over fits no address of dns.listen");
+        drop(fd);
+        notifier.remove(&name);
+    }
+    sockets.fresh(|name, fd| notifier.store(name, fd));
+    Ok(Some((sockets, options)))
 }
 
 /// The key that systemd hands over, where `hawser identity seal` has made one. One that cannot be

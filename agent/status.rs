@@ -1,13 +1,16 @@
-//! What the agent says of itself: one snapshot, asked for over two doors.
+//! What the agent says of itself, over HTTP and two doors.
 //!
-//! [`admin`] gives the whole of it to whoever may open a Unix socket; [`health`] says over HTTP
-//! whether this machine is ready, which is all that Envoy's status port needs. Neither reads
+//! [`admin`] gives all of it to whoever may open a Unix socket; [`health`] says whether this machine
+//! is ready, which is what Envoy's status port needs, and shows what is counted. Neither takes
 //! anything from whoever asks that could change anything.
 
 pub mod admin;
+pub mod dns;
 pub mod health;
 pub mod identity;
 pub mod mesh;
+mod ndsz;
+mod web;
 
 use std::{
     sync::Arc,
@@ -20,11 +23,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 pub use self::{
+    dns::DnsStatus,
     identity::IdentityStatus,
-    mesh::{
-        DnsStatus, EnvoyStatus, HealthStatus, IstiodStatus, Mesh, RelayStatus, TypeStatus,
-        VersionStatus,
-    },
+    mesh::{EnvoyStatus, HealthStatus, IstiodStatus, Mesh, RelayStatus, TypeStatus, VersionStatus},
 };
 
 /// Where every fact of a snapshot comes from.

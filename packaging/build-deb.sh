@@ -21,7 +21,9 @@ trap 'rm -rf "$tree"' EXIT
 chmod 755 "$tree"
 
 install -D -s -m 755 "$binary" "$tree/usr/bin/hawser"
-install -D -m 644 "$here/systemd/hawser.service" "$tree/usr/lib/systemd/system/hawser.service"
+for unit in hawser hawser-resolved; do
+    install -D -m 644 "$here/systemd/$unit.service" "$tree/usr/lib/systemd/system/$unit.service"
+done
 for unit in path service; do
     install -D -m 644 "$here/systemd/hawser-reload@.$unit" \
         "$tree/usr/lib/systemd/system/hawser-reload@.$unit"

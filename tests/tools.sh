@@ -10,6 +10,7 @@ want systemd-nspawn systemd-container
 want dpkg-deb dpkg
 want nsenter util-linux
 want mount mount
+want musl-gcc musl-tools
 # A library and no command: a clock that is wrong, for one program.
 set -- /usr/lib/*/faketime/libfaketime.so.1
 [ -e "$1" ] || missing="$missing libfaketime"

@@ -78,7 +78,10 @@ fn start_log(sources: &Sources, environment: &Environment) {
 fn serve(config: Config, environment: &Environment) -> anyhow::Result<Stopped> {
     let watchdog = environment.get("WATCHDOG_USEC").and_then(|text| text.parse().ok());
     let watchdog = watchdog.map(std::time::Duration::from_micros);
+    let handed = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"].map(|name| environment.get(name));
     let notifier = Notifier::new(environment.get("NOTIFY_SOCKET").map(Into::into), watchdog)?;
+    let [pid, count, names] = handed;
+    let notifier = notifier.taking(pid, count, names);
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build()?;
     let stopped = runtime.block_on(crate::run(config, notifier));

@@ -1,12 +1,17 @@
 //! `hawser status`: what the running agent says of itself.
 
+mod dns;
+
 use clap::Args;
 
 use super::{
     Context, Exit, ask, say,
     span::{now, span},
 };
-use crate::status::{EnvoyStatus, Snapshot, State};
+use crate::status::{
+    EnvoyStatus, Snapshot, State,
+    mesh::{RefusingStatus, ReplacedStatus},
+};
 
 /// Show what the running agent says of itself
 ///
@@ -53,7 +58,7 @@ fn screen(snapshot: &Snapshot) -> String {
         if let Some(trouble) = &istiod.trouble {
             row("", trouble.clone());
         }
-        row("names", names(snapshot.names));
+        row("names", names(snapshot));
     }
     match &snapshot.health {
         Some(health) if health.well => row("workload", "well".to_owned()),
@@ -67,7 +72,7 @@ fn screen(snapshot: &Snapshot) -> String {
         None => {}
     }
     if let Some(dns) = &snapshot.dns {
-        row("dns", dns.to_string());
+        dns::rows(dns, &mut row);
     }
     let (Some(proxy), Some(relay)) = (&snapshot.envoy, &snapshot.relay) else {
         row("", "certificates only: no configuration, no names, no Envoy".to_owned());
@@ -92,13 +97,21 @@ fn screen(snapshot: &Snapshot) -> String {
     if relay.lacks.len() > MAX_LACKS {
         row("", format!("and {} more, see --json", relay.lacks.len() - MAX_LACKS));
     }
+    for ReplacedStatus { name, stops, reason } in relay.replaced.iter().take(MAX_LACKS) {
+        let fate = if *stops { "stops all traffic" } else { "lets traffic pass without it" };
+        row("", format!("filter {name} {fate}, its module is not to be had: {}", one_line(reason)));
+    }
     if relay.refused_peers > 0 {
         row("", format!("{} strangers were refused at its sockets", relay.refused_peers));
     }
     for (type_url, seen) in &relay.types {
-        if let Some(refused) = seen.rejected.as_ref().filter(|_| seen.sent_is_refused()) {
+        if let Some(refused) = seen.rejected.as_ref().filter(|_| seen.refuses) {
             row("", format!("refuses {}: {}", short(type_url), one_line(refused)));
         }
+    }
+    for RefusingStatus { program, type_url, reason } in relay.refusing.iter().take(MAX_LACKS) {
+        let refused = format!("refuses {}: {}", short(type_url), one_line(reason));
+        row("", format!("program {program} {refused}"));
     }
     text
 }
@@ -143,10 +156,15 @@ fn one_line(text: &str) -> String {
     line
 }
 
-fn names(names: Option<usize>) -> String {
-    match names {
-        Some(count) => format!("{count} from istiod"),
-        None => "none yet; every name is relayed".to_owned(),
+fn names(snapshot: &Snapshot) -> String {
+    let kept = snapshot.dns.as_ref().and_then(|dns| dns.table.as_ref()).filter(|table| table.stale);
+    match (snapshot.names, kept) {
+        (_, Some(kept)) => {
+            let ago = span(now() - kept.at.cast_signed());
+            format!("{} kept, stale: istiod said so {ago} ago, and has not since", kept.hosts)
+        }
+        (Some(count), None) => format!("{count} from istiod"),
+        (None, None) => "none yet; every name is relayed".to_owned(),
     }
 }
 

@@ -4,6 +4,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use hawser_istiod::Endpoint;
+use hawser_rt::Cidr;
 use tracing_subscriber::EnvFilter;
 
 /// Go's notion of a boolean, which is what Istio's files are written in.
@@ -71,9 +72,18 @@ pub fn endpoints(text: &str) -> Option<Vec<Endpoint>> {
     list(text, |one| one.parse().ok()).filter(|endpoints| !endpoints.is_empty())
 }
 
-/// Addresses of resolvers, separated by commas; the port may be left out.
-pub fn resolvers(text: &str) -> Option<Vec<SocketAddr>> {
-    list(text, |one| socket(one).or_else(|| Some(SocketAddr::new(one.parse().ok()?, DNS_PORT))))
+/// Networks, separated by commas.
+pub fn networks(text: &str) -> Option<Vec<Cidr>> {
+    list(text, |one| one.parse().ok())
+}
+
+/// Domains, separated by commas; in lower case, without the dot at the end.
+pub fn domains(text: &str) -> Option<Vec<String>> {
+    list(text, |one| {
+        let plain = one.strip_prefix("*.").unwrap_or(one).trim_matches('.').to_ascii_lowercase();
+        let label = |label: &str| !label.is_empty() && label.len() <= MAX_LABEL;
+        name(&plain).filter(|name| name.split('.').all(label))
+    })
 }
 
 /// An absolute path.
@@ -137,7 +147,7 @@ pub fn name(text: &str) -> Option<String> {
     named.then(|| text.to_owned())
 }
 
-fn list<T>(text: &str, item: impl Fn(&str) -> Option<T>) -> Option<Vec<T>> {
+pub(super) fn list<T>(text: &str, item: impl Fn(&str) -> Option<T>) -> Option<Vec<T>> {
     let items = text.split(',').map(str::trim).filter(|one| !one.is_empty());
     let items: Vec<&str> = items.take(MAX_LISTED + 1).collect();
     if items.len() > MAX_LISTED {
@@ -147,10 +157,10 @@ fn list<T>(text: &str, item: impl Fn(&str) -> Option<T>) -> Option<Vec<T>> {
 }
 
 const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
-const DNS_PORT: u16 = 53;
 const HTTP_PORT: u16 = 80;
 const MAX_LISTED: usize = 64;
 const MAX_NAME: usize = 253;
+const MAX_LABEL: usize = 63;
 const TEN_YEARS: f64 = 10.0 * 365.25 * 86_400.0;
 
 #[cfg(test)]
@@ -217,8 +227,20 @@ mod tests {
         assert_eq!(sockets("127.0.0.1:1, [::1]:1").map(|s| s.len()), Some(2));
         assert_eq!(sockets(""), None);
         assert_eq!(socket("15053"), None);
-        assert_eq!(resolvers("10.0.0.2,[fd00::1]:5353").map(|s| s[0].port()), Some(53));
-        assert_eq!(resolvers(&"1.1.1.1,".repeat(65)), None);
+        assert_eq!(sockets(&"1.1.1.1:1,".repeat(65)), None);
+    }
+
+    #[test]
+    fn domains_are_plain_names_however_they_are_written() {
+        let plain = |text: &str| domains(text).map(|domains| domains.join(" "));
+        assert_eq!(
+            plain("Corp.Example., *.svc.cluster.local,.lan").as_deref(),
+            Some("corp.example svc.cluster.local lan")
+        );
+        assert_eq!(plain("").as_deref(), Some(""));
+        for bad in ["a..b", "a b", "*", &format!("{}.x", "a".repeat(64))] {
+            assert_eq!(domains(bad), None, "{bad}");
+        }
     }
 
     #[test]

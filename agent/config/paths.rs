@@ -58,6 +58,11 @@ impl Paths {
         self.state().join("configuration")
     }
 
+    /// The last names of the mesh, for a start without istiod.
+    pub fn names(&self) -> PathBuf {
+        self.state().join("names")
+    }
+
     /// Wasm modules, which Envoy's user has to be able to read.
     pub fn modules(&self) -> PathBuf {
         self.cache().join("wasm")
@@ -91,6 +96,11 @@ impl Paths {
     /// Touched when other programs have a new certificate: what units of systemd watch.
     pub fn exported(&self) -> PathBuf {
         self.run().join("exported")
+    }
+
+    /// What systemd-resolved is to ask for, when it is to ask.
+    pub fn dns_domains(&self) -> PathBuf {
+        self.run().join("dns-domains")
     }
 
     /// The bootstrap of programs that speak xDS themselves (`GRPC_XDS_BOOTSTRAP`).

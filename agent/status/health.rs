@@ -1,26 +1,27 @@
-//! The agent's status port: `/healthz/ready`, which Envoy's status port leads to, and
-//! `/stats/prometheus` with the agent's own counts.
+//! The agent's status port: `/healthz/ready`, which Envoy's status port leads to,
+//! `/stats/prometheus` with the agent's own counts, and `/debug/ndsz`, the name table as Istio's
+//! agent shows it.
 //!
 //! Whoever reaches the port may ask, so nobody may hold it up: connections are few, short, and
 //! dropped when the agent stops.
 
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, time::Duration};
 
-use bytes::Bytes;
 use hawser_envoy::{admin::Admin, readiness::Verdict};
-use http::{HeaderValue, Method, Request, Response, StatusCode, header::CONTENT_TYPE};
-use http_body_util::Full;
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use http::{Request, StatusCode};
+use hyper::body::Incoming;
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     task::JoinSet,
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::Facts;
+use super::{
+    Facts, ndsz,
+    web::{self, JSON, LIFE, PATIENCE, Reply, TEXT, whole},
+};
 
 /// Answers until told to stop.
 pub async fn serve(
@@ -35,8 +36,13 @@ pub async fn serve(
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
             accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
-                Ok((stream, _)) => {
-                    connections.spawn(timeout(LIFE, converse(stream, facts.clone())));
+                Ok((stream, peer)) => {
+                    let facts = facts.clone();
+                    let answer = move |request| {
+                        let facts = facts.clone();
+                        async move { answer(&request, peer, &facts).await }
+                    };
+                    connections.spawn(timeout(LIFE, web::converse(stream, answer)));
                 }
                 Err(error) => {
                     // No descriptors are left; others close theirs in a while.
@@ -49,33 +55,37 @@ pub async fn serve(
     }
 }
 
-async fn converse(stream: TcpStream, facts: Facts) {
-    let answer = service_fn(move |request| {
-        let facts = facts.clone();
-        async move { Ok::<_, Infallible>(answer(&request, &facts).await) }
-    });
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_buf_size(LARGEST_HEAD);
-    if let Err(error) = http.serve_connection(TokioIo::new(stream), answer).await {
-        debug!(%error, "connection to the status port ended");
+async fn answer(request: &Request<Incoming>, peer: SocketAddr, facts: &Facts) -> Reply {
+    let path = request.uri().path();
+    if !web::reads(request.method()) {
+        let known = [READY, METRICS, NAMES].contains(&path);
+        let status = if known { StatusCode::METHOD_NOT_ALLOWED } else { StatusCode::NOT_FOUND };
+        return whole(status, TEXT, "expected GET\n");
+    }
+    match path {
+        READY => {
+            let (status, reason) = ready(facts).await;
+            whole(status, TEXT, reason)
+        }
+        METRICS => whole(StatusCode::OK, TEXT_OF_METRICS, facts.metrics.render()),
+        NAMES if !peer.ip().to_canonical().is_loopback() => {
+            whole(StatusCode::FORBIDDEN, TEXT, "this is told to this machine alone\n")
+        }
+        NAMES => names(facts),
+        _ => {
+            let there_are = format!("there are {READY}, {METRICS} and {NAMES}\n");
+            whole(StatusCode::NOT_FOUND, TEXT, there_are)
+        }
     }
 }
 
-async fn answer(request: &Request<Incoming>, facts: &Facts) -> Response<Full<Bytes>> {
-    let (status, body) = match (request.method(), request.uri().path()) {
-        (&Method::GET | &Method::HEAD, "/healthz/ready") => ready(facts).await,
-        (&Method::GET | &Method::HEAD, METRICS) => (StatusCode::OK, facts.metrics.render()),
-        (_, "/healthz/ready" | METRICS) => {
-            (StatusCode::METHOD_NOT_ALLOWED, "expected GET\n".to_owned())
-        }
-        _ => (StatusCode::NOT_FOUND, format!("there are /healthz/ready and {METRICS}\n")),
+/// The name table, or what Istio's agent says when there is none.
+fn names(facts: &Facts) -> Reply {
+    let dns = facts.mesh.as_ref().and_then(|mesh| mesh.dns.clone());
+    let Some((dns, known)) = dns.and_then(|dns| dns.proxy.names().map(|known| (dns, known))) else {
+        return whole(StatusCode::NOT_FOUND, JSON, "{}");
     };
-    let mut response = Response::new(Full::from(body));
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4"));
-    *response.status_mut() = status;
-    response
+    web::written(JSON, move |out| ndsz::write(&known.names, dns.proxy.scope(), out))
 }
 
 /// Ready is an agent that has its identity, and an Envoy that has its configuration. The reason is
@@ -93,10 +103,10 @@ async fn ready(facts: &Facts) -> (StatusCode, String) {
     }
 }
 
+const READY: &str = "/healthz/ready";
 const METRICS: &str = "/stats/prometheus";
+const NAMES: &str = "/debug/ndsz";
+const TEXT_OF_METRICS: &str = hawser_rt::metrics::CONTENT_TYPE;
 const NOT_READY: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
-const PATIENCE: Duration = Duration::from_secs(3);
-const LIFE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(100);
 const MAX_CONNECTIONS: usize = 32;
-const LARGEST_HEAD: usize = 16 * 1024;

@@ -10,30 +10,34 @@ use std::{
     },
 };
 
-use hawser_dns::Counts as DnsCounts;
 use hawser_envoy::supervise::{EnvoyState, Phase};
-use hawser_proto::istio::nds::NameTable;
+use hawser_proto::Names;
 use hawser_xds::{Exchange, Seen};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::seconds;
+use super::{
+    dns::{Dns, DnsStatus},
+    seconds,
+};
 
 /// Where every fact comes from.
 #[derive(Debug, Clone)]
 pub struct Mesh {
     /// The names that istiod has sent.
-    pub names: watch::Receiver<Option<Arc<NameTable>>>,
+    pub names: watch::Receiver<Option<Names>>,
     /// What passes between istiod, the agent and Envoy.
     pub seen: Seen,
     /// What Envoy took last, on disk.
     pub kept: watch::Receiver<hawser_lastgood::Standing>,
+    /// The filters whose modules were not to be had, if the agent fetches modules.
+    pub replaced: Option<watch::Receiver<hawser_wasm::AllReplaced>>,
     /// How many strangers were refused at the door.
     pub refused: Arc<AtomicU64>,
     /// Whether the workload is well, if somebody looks.
     pub health: watch::Receiver<hawser_health::Verdict>,
-    /// The DNS proxy, if there is one: where it listens, and what it has done.
-    pub dns: Option<(Vec<SocketAddr>, Arc<DnsCounts>)>,
+    /// The DNS proxy, if there is one.
+    pub dns: Option<Dns>,
     /// Envoy's admin interface.
     pub admin: SocketAddr,
     /// Envoy's life, if the agent leads it.
@@ -80,6 +84,10 @@ pub struct RelayStatus {
     pub stale: Option<StaleStatus>,
     /// What Envoy cannot load.
     pub lacks: Vec<LacksStatus>,
+    /// Filters that Envoy was given something else for.
+    pub replaced: Vec<ReplacedStatus>,
+    /// What programs have refused, and not taken since.
+    pub refusing: Vec<RefusingStatus>,
     /// Messages that were none, and were kept from Envoy.
     pub unreadable: u64,
     /// Strangers who wanted to connect.
@@ -117,6 +125,25 @@ pub struct LacksStatus {
     pub passes: bool,
 }
 
+/// A program that refuses its configuration.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "as above")]
+pub struct RefusingStatus {
+    pub program: String,
+    pub type_url: String,
+    pub reason: String,
+}
+
+/// A filter whose module is not to be had.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "as above")]
+pub struct ReplacedStatus {
+    pub name: String,
+    /// Nothing passes; else everything does.
+    pub stops: bool,
+    pub reason: String,
+}
+
 /// What Envoy took last, on disk.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "as above")]
@@ -138,14 +165,8 @@ pub struct TypeStatus {
     pub rejections: u64,
     /// Why Envoy refused the last one that it refused.
     pub rejected: Option<String>,
-}
-
-impl TypeStatus {
-    /// Whether Envoy works with something older than what was sent last.
-    pub fn sent_is_refused(&self) -> bool {
-        let version = |of: &Option<VersionStatus>| of.as_ref().map(|it| it.version.clone());
-        self.rejections > 0 && version(&self.sent) != version(&self.accepted)
-    }
+    /// It has not taken since what it refused.
+    pub refuses: bool,
 }
 
 /// A version of the resources of a type.
@@ -156,19 +177,6 @@ pub struct VersionStatus {
     pub resources: usize,
     /// Seconds since 1970.
     pub at: u64,
-}
-
-/// The DNS proxy.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "as above")]
-pub struct DnsStatus {
-    pub listen: Vec<SocketAddr>,
-    /// Names that are answered, aliases and search domains included.
-    pub names: u64,
-    pub queries: u64,
-    pub answered: u64,
-    pub relayed: u64,
-    pub relay_failed: u64,
 }
 
 /// Envoy, as far as the agent knows.
@@ -187,14 +195,14 @@ impl Mesh {
         let standing = self.seen.standing();
         Status {
             istiod: Some(istiod(address, &standing.names)),
-            names: self.names.borrow().as_ref().map(|names| names.table.len()),
+            names: self.names.borrow().as_ref().map(Names::len),
             relay: Some(self.relay(standing)),
             health: self
                 .health
                 .borrow()
                 .clone()
                 .map(|verdict| HealthStatus { well: verdict.is_ok(), reason: verdict.err() }),
-            dns: self.dns.as_ref().map(|(listen, counts)| dns(listen, counts)),
+            dns: self.dns.as_ref().map(Dns::status),
             envoy: Some(self.envoy()),
         }
     }
@@ -213,11 +221,23 @@ impl Mesh {
                 .stale
                 .map(|stale| StaleStatus { of: seconds(stale.of), since: seconds(stale.since) }),
             lacks: standing.lacks.into_iter().map(Into::into).collect(),
+            replaced: self.replaced(),
+            refusing: standing.refusing.into_iter().map(refusing).collect(),
             unreadable: standing.unreadable,
             refused_peers: self.refused.load(Ordering::Relaxed),
             kept: self.kept(),
             types: types.map(|(type_url, seen)| (type_url, seen.into())).collect(),
         }
+    }
+
+    fn replaced(&self) -> Vec<ReplacedStatus> {
+        let all = self.replaced.as_ref().map(|all| all.borrow().clone()).unwrap_or_default();
+        let status = |(name, it): (String, hawser_wasm::Replaced)| ReplacedStatus {
+            name,
+            stops: it.stops,
+            reason: it.reason,
+        };
+        all.into_iter().map(status).collect()
     }
 
     fn kept(&self) -> KeptStatus {
@@ -259,6 +279,12 @@ fn istiod(address: &str, names: &hawser_xds::Names) -> IstiodStatus {
     }
 }
 
+fn refusing(
+    ((program, type_url), refused): ((String, String), hawser_xds::Rejection),
+) -> RefusingStatus {
+    RefusingStatus { program, type_url, reason: refused.error }
+}
+
 impl From<hawser_xds::Lacks> for LacksStatus {
     fn from(lacks: hawser_xds::Lacks) -> Self {
         let hawser_xds::Lacks { place, name, type_url, passes } = lacks;
@@ -274,6 +300,7 @@ impl From<Exchange> for TypeStatus {
             responses: seen.responses,
             rejections: seen.rejections,
             rejected: seen.rejected.map(|rejection| rejection.error),
+            refuses: seen.refuses,
         }
     }
 }
@@ -281,31 +308,6 @@ impl From<Exchange> for TypeStatus {
 impl From<hawser_xds::Version> for VersionStatus {
     fn from(seen: hawser_xds::Version) -> Self {
         Self { version: seen.version, resources: seen.resources, at: seconds(seen.at) }
-    }
-}
-
-fn dns(listen: &[SocketAddr], counts: &DnsCounts) -> DnsStatus {
-    let totals = counts.totals();
-    DnsStatus {
-        listen: listen.to_vec(),
-        names: totals.names,
-        queries: totals.queries,
-        answered: totals.answered,
-        relayed: totals.relayed,
-        relay_failed: totals.relay_failed,
-    }
-}
-
-impl fmt::Display for DnsStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for address in &self.listen {
-            write!(f, "{address} ")?;
-        }
-        write!(f, "{} answered, {} relayed", self.answered, self.relayed)?;
-        if self.relay_failed > 0 {
-            write!(f, ", {} failed", self.relay_failed)?;
-        }
-        Ok(())
     }
 }
 

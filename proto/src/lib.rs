@@ -1,6 +1,9 @@
 //! Wire types: Istio's own messages, and Envoy's from envoy-types.
 
+pub mod names;
+
 pub use envoy_types::pb as envoy;
+pub use names::Names;
 
 /// Istio's messages.
 pub mod istio {

@@ -1,6 +1,10 @@
 //! Names outside the mesh resolve from the first moment: before any name table, and without
 //! istiod.
 
+mod explain;
+
+mod resolved;
+
 use std::net::IpAddr;
 
 use anyhow::{Result, ensure};

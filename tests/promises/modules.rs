@@ -18,7 +18,7 @@ use hawser_wire::outline;
 use http::Method;
 
 use crate::{
-    last_good::switched_off,
+    last_good::{said_by_status, switched_off},
     outages::watched::{Watched, delta},
     rig::{Rig, said},
 };
@@ -115,6 +115,8 @@ async fn not_to_be_had(flavour: Flavour) -> Result<()> {
     let told = log.lines().find(|line| line.contains("module not to be had"));
     let told = told.context("nothing in the journal")?;
     ensure!(told.contains("is stopped") && told.contains(&"00".repeat(32)), "{told}");
+    let shown = said_by_status(&watched.rig).await?;
+    ensure!(shown.contains("stops all traffic, its module is not to be had"), "{shown}");
 
     let world = watched.rig.mesh.istiod.world();
     let open = Extension { policy: FailurePolicy::FailOpen, ..wrong };
@@ -124,6 +126,8 @@ async fn not_to_be_had(flavour: Flavour) -> Result<()> {
     let good = serve(&server, &proxy(HEADER, "good"))?;
     world.change(|state| state.put(&good.config()));
     works(&watched, "good").await?;
+    let shown = said_by_status(&watched.rig).await?;
+    ensure!(!shown.contains("not to be had"), "{shown}");
     watched.lost_nothing().await
 }
 

@@ -15,7 +15,7 @@ use crate::{
 
 #[test]
 fn a_machine_installs_joins_starts_and_removes() -> Result<()> {
-    let package = package()?;
+    let package = package("packages")?;
     let mesh = Path::new(HAWSER).with_file_name("mesh");
     let shared = [package.parent().context("a directory")?, mesh.parent().context("a directory")?];
     let machine = Machine::boot("package", &shared)?;
@@ -199,9 +199,9 @@ ExecReload=/bin/cp /etc/certs/cert-chain.pem /run/program.fresh
 ExecReload=/bin/mv /run/program.fresh /run/program.read";
 const PROGRAM_UNIT: &str = "/run/systemd/system/program.service";
 
-/// The package, made of the program under test.
-fn package() -> Result<PathBuf> {
-    let output = Path::new(env!("CARGO_TARGET_TMPDIR")).join("packages");
+/// The package, made of the program under test, in a directory that nobody else makes it in.
+pub(crate) fn package(directory: &str) -> Result<PathBuf> {
+    let output = Path::new(env!("CARGO_TARGET_TMPDIR")).join("packages").join(directory);
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/build-deb.sh");
     let build = Command::new(script).arg(HAWSER).arg(&output).output()?;
     let said = String::from_utf8_lossy(&build.stderr).into_owned();

@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use crate::{
     last_good::{has_taken, switched_off},
-    outages::watched::Watched,
+    outages::watched::{Watched, is_fresh},
     registration::twin,
     rig::Rig,
 };
@@ -191,7 +191,7 @@ async fn twin_leaves(flavour: Flavour) -> Result<()> {
 async fn joined(watched: &Watched) -> Result<()> {
     wait_for("both streams to be joined", async || {
         let relay = watched.status("/relay").await?;
-        ensure!(relay["joined"] == 2 && relay["stale"].is_null(), "{relay}");
+        ensure!(relay["joined"] == 2 && is_fresh(&relay), "{relay}");
         Ok(())
     })
     .await

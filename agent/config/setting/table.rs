@@ -9,6 +9,8 @@ const BOOLEAN: &str = "true or false";
 const DURATION: &str = "a duration such as 5s, 100ms or 1h30m";
 const BYTES: &str = "a number of bytes such as 1048576, 64MiB or 1GiB";
 const FILE: &str = "an absolute path";
+const NETWORKS: &str = "networks such as 10.0.0.0/8, separated by commas";
+const DOMAINS: &str = "domains such as corp.example, separated by commas";
 
 /// Every setting there is.
 pub const SETTINGS: &[Setting] = &[
@@ -377,6 +379,13 @@ pub const SETTINGS: &[Setting] = &[
         about: "Whether mesh names are answered on this machine.",
     },
     Setting {
+        key: "dns.mode",
+        variables: &[],
+        default: "proxy",
+        expected: "proxy or resolved",
+        about: "How programs get here: proxy, they ask dns.listen; resolved, systemd-resolved is told to send mesh names here.",
+    },
+    Setting {
         key: "dns.listen",
         variables: &["DNS_PROXY_ADDR"],
         default: "127.0.0.1:15053",
@@ -384,18 +393,39 @@ pub const SETTINGS: &[Setting] = &[
         about: "Where programs ask, over UDP and TCP; several are separated by commas.",
     },
     Setting {
+        key: "dns.allow",
+        variables: &[],
+        default: "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,169.254.0.0/16,fc00::/7,fe80::/10",
+        expected: NETWORKS,
+        about: "Who may ask where dns.listen is more than this machine, which always may.",
+    },
+    Setting {
+        key: "dns.domains",
+        variables: &[],
+        default: "",
+        expected: DOMAINS,
+        about: "Mode resolved: more domains to send here than those of the mesh, as corp.example.",
+    },
+    Setting {
+        key: "dns.exclude",
+        variables: &[],
+        default: "",
+        expected: DOMAINS,
+        about: "Domains in which names of the mesh are not believed: they are asked outside.",
+    },
+    Setting {
         key: "dns.upstreams",
         variables: &[],
         default: "",
-        expected: SOCKET,
-        about: "Who answers names outside the mesh, separated by commas; else dns.resolv_conf.",
+        expected: "ADDRESS, ADDRESS:PORT or tls://ADDRESS#NAME, separated by commas",
+        about: "Who answers names outside the mesh, as 10.0.0.2 or tls://9.9.9.9#dns.quad9.net; else dns.resolv_conf.",
     },
     Setting {
         key: "dns.resolv_conf",
         variables: &[],
         default: "/etc/resolv.conf",
         expected: FILE,
-        about: "Where the resolvers and search domains of this machine are listed.",
+        about: "Where the resolvers and search domains of this machine are listed; followed while it changes.",
     },
     Setting {
         key: "dns.timeout",
@@ -403,6 +433,41 @@ pub const SETTINGS: &[Setting] = &[
         default: "5s",
         expected: DURATION,
         about: "How long a program is made to wait for other resolvers.",
+    },
+    Setting {
+        key: "dns.parallel",
+        variables: &["DNS_FORWARD_PARALLEL"],
+        default: "false",
+        expected: BOOLEAN,
+        about: "Whether all resolvers are asked at once; else the best, and another if it is slow.",
+    },
+    Setting {
+        key: "dns.cache",
+        variables: &[],
+        default: "4MiB",
+        expected: BYTES,
+        about: "How much of what resolvers said is kept in memory; 0 keeps nothing.",
+    },
+    Setting {
+        key: "dns.stale",
+        variables: &[],
+        default: "1h",
+        expected: DURATION,
+        about: "How long past its time that may be used while no resolver replies; 0 is never.",
+    },
+    Setting {
+        key: "dns.compat",
+        variables: &[],
+        default: "off",
+        expected: "off or istio",
+        about: "Whether answers are those of Istio's agent to the bit (istio), for programs that rely on them.",
+    },
+    Setting {
+        key: "dns.workers",
+        variables: &[],
+        default: "0",
+        expected: "a number of threads up to 64, 0 for one per core and at most 4",
+        about: "Threads that answer.",
     },
     Setting {
         key: "envoy.binary",

@@ -11,6 +11,8 @@ use crate::name::Name;
 pub const HEADER: usize = 12;
 /// Class IN.
 pub const IN: u16 = 1;
+/// Whatever class there is.
+pub const ANY_CLASS: u16 = 255;
 
 /// Types that are named in answers.
 pub mod kind {
@@ -20,14 +22,22 @@ pub mod kind {
     pub const CNAME: u16 = 5;
     /// Start of a zone.
     pub const SOA: u16 = 6;
+    /// Name of an address.
+    pub const PTR: u16 = 12;
     /// IPv6 address.
     pub const AAAA: u16 = 28;
+    /// Where a service is (RFC 2782).
+    pub const SRV: u16 = 33;
     /// EDNS (RFC 6891).
     pub const OPT: u16 = 41;
     /// Service binding (RFC 9460).
     pub const SVCB: u16 = 64;
     /// Service binding for HTTP (RFC 9460).
     pub const HTTPS: u16 = 65;
+    /// What has changed of a zone (RFC 1995).
+    pub const IXFR: u16 = 251;
+    /// A whole zone (RFC 5936).
+    pub const AXFR: u16 = 252;
     /// Whatever there is.
     pub const ANY: u16 = 255;
 }
@@ -62,6 +72,8 @@ pub mod flag {
     pub const RECURSION_DESIRED: u8 = 0x01;
     /// Others were, or would be, asked (fourth octet).
     pub const RECURSION_AVAILABLE: u8 = 0x80;
+    /// All of it was validated (fourth octet).
+    pub const AUTHENTIC_DATA: u8 = 0x20;
     /// Do not validate (fourth octet).
     pub const CHECKING_DISABLED: u8 = 0x10;
     /// The code (fourth octet).
@@ -79,8 +91,10 @@ pub struct Query {
     pub class: u16,
     /// Where the question ends; it begins behind the header.
     pub question_end: usize,
-    /// The OPT record, if there is one.
+    /// The OPT record, the last if there are several.
     pub edns: Option<Edns>,
+    /// Whether there is at most one OPT record, and it is the root's (RFC 6891 §6.1.1).
+    pub sound: bool,
 }
 
 /// What an OPT record says.
@@ -119,6 +133,12 @@ pub struct Record {
 impl Query {
     /// Reads a query.
     pub fn parse(message: &[u8]) -> Result<Self, NoQuery> {
+        Self::read(message, &mut Name::ROOT.clone())
+    }
+
+    /// Reads a query, and its name into `name`.
+    #[inline]
+    pub fn read(message: &[u8], name: &mut Name) -> Result<Self, NoQuery> {
         let header = message.first_chunk::<HEADER>().ok_or(NoQuery::Silent)?;
         let [_, _, high, low, counts @ ..] = *header;
         if high & flag::RESPONSE != 0 {
@@ -137,7 +157,8 @@ impl Query {
         if questions != 1 || answers > 1 || authorities > 1 || additionals > 2 {
             return Err(NoQuery::Code(rcode::FORMAT_ERROR));
         }
-        Self::body(message, [high, low], answers + authorities, additionals)
+        Self::question(message, [high, low], name)
+            .and_then(|query| query.options(message, answers + authorities, additionals))
             .ok_or(NoQuery::Code(rcode::FORMAT_ERROR))
     }
 
@@ -146,29 +167,36 @@ impl Query {
         self.edns.map_or(512, |edns| usize::from(edns.payload).max(512))
     }
 
-    fn body(message: &[u8], flags: [u8; 2], passed: u16, additionals: u16) -> Option<Self> {
-        let end = Name::end(message, HEADER)?;
-        let kind = number(message, end)?;
-        let class = number(message, end + 2)?;
-        let question_end = end + 4;
+    #[inline]
+    fn question(message: &[u8], flags: [u8; 2], name: &mut Name) -> Option<Self> {
+        let end = name.fill(message, HEADER)?;
+        let [k0, k1, c0, c1] = *message.get(end..)?.first_chunk()?;
+        Some(Self {
+            flags,
+            kind: u16::from_be_bytes([k0, k1]),
+            class: u16::from_be_bytes([c0, c1]),
+            question_end: end + 4,
+            edns: None,
+            sound: true,
+        })
+    }
 
-        let mut at = question_end;
+    /// Finds the OPT record behind the question and the records that are passed over.
+    #[inline]
+    fn options(mut self, message: &[u8], passed: u16, additionals: u16) -> Option<Self> {
+        let mut at = self.question_end;
         for _ in 0..passed {
             at = Record::read(message, at)?.end;
         }
-        let mut edns = None;
         for _ in 0..additionals {
             let record = Record::read(message, at)?;
             at = record.end;
             if record.kind == kind::OPT {
-                // Its owner is the root, and there is no second (RFC 6891 §6.1.1).
-                if !record.of_root || edns.is_some() {
-                    return None;
-                }
-                edns = Some(Edns::read(message, record.fields)?);
+                self.sound &= record.of_root && self.edns.is_none();
+                self.edns = Some(Edns::read(message, record.fields)?);
             }
         }
-        Some(Self { flags, kind, class, question_end, edns })
+        Some(self)
     }
 }
 

@@ -6,18 +6,26 @@
 //! - A suffix is compared from the start of a label: octets of a label that happen to look like
 //!   the end of another name match nothing.
 
+mod address;
+
 use std::fmt;
 
 /// A name in wire form, in lower case.
 #[derive(Clone)]
 pub struct Name {
-    octets: [u8; Self::MAX],
+    /// Two more than the longest has, so that whole chunks are copied. What lies behind `len` is
+    /// anything.
+    octets: [u8; Self::MAX + 2],
+    starts: [u8; Self::MAX_LABELS + 1],
     len: u8,
-    starts: [u8; Self::MAX_LABELS],
     labels: u8,
 }
 
 impl Name {
+    /// The name of no label.
+    pub const ROOT: Self =
+        Self { octets: [0; Self::MAX + 2], starts: [0; Self::MAX_LABELS + 1], len: 0, labels: 0 };
+
     /// Octets of the longest name: 255 (RFC 1035 §2.3.4) less the root's.
     pub const MAX: usize = 254;
     const MAX_LABELS: usize = 127;
@@ -26,25 +34,31 @@ impl Name {
     ///
     /// The only name read this way is that of a question, the first of its message: there is
     /// nothing before it that a compression pointer could mean, so a pointer is an error.
-    #[inline]
     pub fn read(message: &[u8], start: usize) -> Option<Self> {
+        let mut name = Self::ROOT;
+        name.fill(message, start)?;
+        Some(name)
+    }
+
+    /// Reads a name as [`Name::read`] does, into this one; gives where it ends.
+    ///
+    /// What cannot be read leaves it as some other name.
+    #[inline]
+    pub fn fill(&mut self, message: &[u8], start: usize) -> Option<usize> {
         let message = message.get(start..)?;
-        let mut name =
-            Self { octets: [0; Self::MAX], len: 0, starts: [0; Self::MAX_LABELS], labels: 0 };
-        let mut end = 0;
-        let mut labels = 0;
+        let (mut end, mut labels) = (0, 0);
         while let Some(length) = label(message, end)? {
-            *name.starts.get_mut(labels)? = u8::try_from(end).ok()?;
+            *self.starts.get_mut(labels)? = u8::try_from(end).ok()?;
             labels += 1;
             end += 1 + length;
         }
-        let octets = name.octets.get_mut(..end)?;
-        octets.copy_from_slice(message.get(..end)?);
-        // A length is below the letters, so it stays what it is.
-        octets.make_ascii_lowercase();
-        name.len = u8::try_from(end).ok()?;
-        name.labels = u8::try_from(labels).ok()?;
-        Some(name)
+        if end > Self::MAX {
+            return None;
+        }
+        copy_in_lower_case(message, end, &mut self.octets);
+        self.len = u8::try_from(end).ok()?;
+        self.labels = u8::try_from(labels).ok()?;
+        Some(start + end + 1)
     }
 
     /// Where the name ends that [`Name::read`] would read.
@@ -117,6 +131,11 @@ impl Name {
         self.octets().starts_with(b"\x01*")
     }
 
+    /// The octets of one label, without its length.
+    fn label(&self, label: usize) -> &[u8] {
+        self.octets.get(self.start(label) + 1..self.start(label + 1)).unwrap_or_default()
+    }
+
     fn start(&self, label: usize) -> usize {
         if label < self.labels() {
             usize::from(self.starts.get(label).copied().unwrap_or(self.len))
@@ -135,11 +154,32 @@ fn label(message: &[u8], at: usize) -> Option<Option<usize>> {
     }
 }
 
+/// Copies the first `len` octets, and maybe some of what follows them.
+///
+/// A length is below the letters, so it stays what it is. Behind a name there is a type, a class
+/// and mostly an OPT record, hence as a rule a whole last chunk.
+#[inline]
+fn copy_in_lower_case(from: &[u8], len: usize, to: &mut [u8]) {
+    let (chunks, _) = from.as_chunks::<16>();
+    let (places, _) = to.as_chunks_mut::<16>();
+    let mut copied = 0;
+    for (place, chunk) in places.iter_mut().zip(chunks) {
+        if copied >= len {
+            return;
+        }
+        *place = chunk.map(|octet| octet.to_ascii_lowercase());
+        copied += 16;
+    }
+    let rest = from.get(copied..len).unwrap_or_default();
+    for (place, octet) in to.iter_mut().skip(copied).zip(rest) {
+        *place = octet.to_ascii_lowercase();
+    }
+}
+
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for label in 0..self.labels() {
-            let octets = self.octets.get(self.start(label) + 1..self.start(label + 1));
-            write!(f, "{}.", octets.unwrap_or_default().escape_ascii())?;
+            write!(f, "{}.", self.label(label).escape_ascii())?;
         }
         if self.labels == 0 { f.write_str(".") } else { Ok(()) }
     }

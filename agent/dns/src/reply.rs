@@ -4,7 +4,7 @@
 //! changed is what the client would miss or not take: its identifier, the letters of its question,
 //! and the size.
 
-use crate::answer::Errand;
+use crate::answer::{self, Errand, Style};
 use crate::message::{HEADER, Record, flag, kind, number, rcode, set_number};
 
 /// What a reply amounts to.
@@ -60,7 +60,11 @@ pub fn pass_on(reply: &mut Vec<u8>, packet: &[u8], errand: &Errand) {
         *low &= !flag::RCODE;
     }
     if reply.len() > errand.limit {
-        cut(reply, errand.question_end, errand.limit);
+        match errand.style {
+            Style::Plain => cut(reply, errand.question_end, errand.limit),
+            // What the client has no room for, Istio's own agent could not read either.
+            Style::Istio => answer::fail(packet, errand, reply),
+        }
     }
 }
 

@@ -1,34 +1,42 @@
 //! Whom to ask about names outside the mesh: a list, or the file that the system keeps.
 //!
-//! The file is looked at when a query is to be relayed, at most once a second, off the runtime's
-//! threads: nothing wakes up while nobody asks, and a resolver that DHCP or a VPN brought is in use
-//! a second later. A file that cannot be read, or names nobody, leaves the list as it was.
+//! What is read is pure and here; `watch` follows the file, and `keep` puts what it says to use and
+//! goes around resolvers that lead back here.
 
-use std::fs::File;
-use std::io::{self, Read};
+pub mod keep;
+pub mod watch;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
-use arc_swap::ArcSwap;
-use hawser_rt::Chain;
-use tokio::sync::Mutex;
-use tokio::task::spawn_blocking;
-use tokio::time::Instant;
-use tracing::{debug, info, warn};
-
-use crate::Error;
+use crate::relay::resolvers::Upstream;
+use watch::Sources;
 
 /// Where the resolvers for names outside the mesh are listed.
 #[derive(Clone, Debug)]
 pub enum Upstreams {
     /// Here.
-    Fixed(Vec<SocketAddr>),
+    Fixed(Vec<Upstream>),
+    /// Here, while search domains are those of a file.
+    Beside(Vec<Upstream>, Sources),
     /// In a file like `/etc/resolv.conf`, which may change at any time.
-    ResolvConf(PathBuf),
+    ResolvConf(Sources),
+}
+
+impl Upstreams {
+    /// The list that is given, if one is, and what is to be followed: both without ourselves, `own`
+    /// being the addresses that we listen on.
+    pub(crate) fn apart(self, own: &[SocketAddr]) -> (Option<Vec<Upstream>>, Option<Sources>) {
+        let others = |mut list: Vec<Upstream>| {
+            list.retain(|upstream| !own.iter().any(|&own| is_same(own, upstream.address)));
+            list
+        };
+        let followed = |sources| Sources { own: own.to_vec(), ..sources };
+        match self {
+            Self::Fixed(list) => (Some(others(list)), None),
+            Self::Beside(list, sources) => (Some(others(list)), Some(followed(sources))),
+            Self::ResolvConf(sources) => (None, Some(followed(sources))),
+        }
+    }
 }
 
 /// What a file like `/etc/resolv.conf` says, as far as it matters here.
@@ -46,21 +54,6 @@ pub struct ResolvConf {
 const MAX_SERVERS: usize = 8;
 /// Search domains of one file.
 const MAX_SEARCH: usize = 32;
-/// Octets of a file that are read.
-const MAX_FILE: u64 = 64 * 1024;
-/// A resolver that has failed is asked after the others for this long.
-const AVOIDED: Duration = Duration::from_secs(10);
-/// Time between two looks at the file.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-
-/// Reads a file like `/etc/resolv.conf`.
-pub fn read(path: &Path) -> Result<ResolvConf, Error> {
-    let fail = |source| Error::ReadResolvConf { path: path.to_owned(), source };
-    match look(path, None).map_err(fail)? {
-        Some((_, found)) => Ok(found),
-        None => Ok(ResolvConf::default()),
-    }
-}
 
 /// Reads the text of a file like `/etc/resolv.conf`; `interface` gives the index of a network
 /// interface, for addresses that mean nothing without one (`fe80::1%eth0`).
@@ -100,153 +93,6 @@ fn server(word: &str, interface: impl Fn(&str) -> Option<u32>) -> Option<SocketA
     }
 }
 
-/// The resolvers to ask, kept up to date.
-#[derive(Debug)]
-pub(crate) struct Resolvers {
-    servers: ArcSwap<Servers>,
-    /// Taken by whoever is to look at the file; nobody ever waits for it.
-    file: Option<Mutex<Watched>>,
-    own: Vec<SocketAddr>,
-}
-
-/// Resolvers, and what is remembered of them.
-#[derive(Debug)]
-pub(crate) struct Servers {
-    list: Vec<Server>,
-    since: Instant,
-}
-
-#[derive(Debug)]
-pub(crate) struct Server {
-    pub(crate) address: SocketAddr,
-    /// Milliseconds since the list was made, plus one; 0: has not failed.
-    failed: AtomicU64,
-}
-
-#[derive(Debug)]
-struct Watched {
-    path: PathBuf,
-    stamp: Option<Stamp>,
-    look_at: Instant,
-    broken: bool,
-}
-
-/// What changes when a file changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
-    device: u64,
-    inode: u64,
-    len: u64,
-    modified: (i64, i64),
-}
-
-impl Resolvers {
-    /// Reads the list for the first time. `own` are the addresses that we listen on.
-    pub(crate) async fn open(upstreams: Upstreams, own: Vec<SocketAddr>) -> Self {
-        let (listed, path) = match upstreams {
-            Upstreams::Fixed(list) => (others(list, &own), None),
-            Upstreams::ResolvConf(path) => (Vec::new(), Some(path)),
-        };
-        if path.is_none() && listed.is_empty() {
-            warn!("no resolver is configured: names outside the mesh are not resolved");
-        }
-        let watched = |path| Watched { path, stamp: None, look_at: Instant::now(), broken: false };
-        let file = path.map(|path| Mutex::new(watched(path)));
-        let resolvers = Self { servers: ArcSwap::from_pointee(Servers::new(listed)), file, own };
-        resolvers.current().await;
-        resolvers
-    }
-
-    /// The resolvers now.
-    pub(crate) async fn current(&self) -> Arc<Servers> {
-        if let Some(file) = &self.file
-            && let Ok(mut file) = file.try_lock()
-            && file.look_at <= Instant::now()
-        {
-            file.look_at = Instant::now() + LOOK_EVERY;
-            self.look(&mut file).await;
-        }
-        self.servers.load_full()
-    }
-
-    async fn look(&self, file: &mut Watched) {
-        let (path, stamp) = (file.path.clone(), file.stamp);
-        let looked = spawn_blocking(move || look(&path, stamp)).await;
-        match looked.unwrap_or_else(|error| Err(io::Error::other(error))) {
-            Ok(None) => {}
-            Ok(Some((stamp, found))) => {
-                file.stamp = Some(stamp);
-                if file.broken {
-                    info!(path = %file.path.display(), "resolvers can be read again");
-                    file.broken = false;
-                }
-                self.take(&file.path, found);
-            }
-            Err(error) => {
-                // The same file may come back: then it is read again.
-                file.stamp = None;
-                if !file.broken {
-                    warn!(path = %file.path.display(), error = %Chain(&error),
-                        "cannot read the list of resolvers; the one in use stays");
-                    file.broken = true;
-                }
-            }
-        }
-    }
-
-    fn take(&self, path: &Path, found: ResolvConf) {
-        let ResolvConf { servers: listed, skipped, .. } = found;
-        let servers = others(listed, &self.own);
-        let now = self.servers.load();
-        if servers.is_empty() {
-            warn!(path = %path.display(), skipped, kept = now.list.len(),
-                "no resolver is listed; those in use stay");
-        } else if !now.list.iter().map(|server| server.address).eq(servers.iter().copied()) {
-            debug!(path = %path.display(), skipped, ?servers, "resolvers read");
-            self.servers.store(Arc::new(Servers::new(servers)));
-        }
-    }
-}
-
-impl Servers {
-    fn new(list: Vec<SocketAddr>) -> Self {
-        let list = list.into_iter().map(|address| Server { address, failed: AtomicU64::new(0) });
-        Self { list: list.collect(), since: Instant::now() }
-    }
-
-    /// The resolvers in the order in which to ask them: as listed, those that have just failed last.
-    pub(crate) fn ranked(&self) -> Vec<&Server> {
-        let now = self.now();
-        let avoided = |server: &&Server| match server.failed.load(Ordering::Relaxed) {
-            0 => false,
-            failed => u128::from(now.saturating_sub(failed)) < AVOIDED.as_millis(),
-        };
-        let (last, first): (Vec<_>, Vec<_>) = self.list.iter().partition(avoided);
-        first.into_iter().chain(last).collect()
-    }
-
-    /// Remembers how a resolver did.
-    pub(crate) fn note(&self, server: &Server, worked: bool) {
-        server.failed.store(if worked { 0 } else { self.now() }, Ordering::Relaxed);
-    }
-
-    fn now(&self) -> u64 {
-        u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
-    }
-}
-
-/// The servers that are not we ourselves.
-fn others(mut servers: Vec<SocketAddr>, own: &[SocketAddr]) -> Vec<SocketAddr> {
-    servers.retain(|&server| {
-        let ours = own.iter().any(|&own| is_same(own, server));
-        if ours {
-            warn!(peer = %server, "this resolver is hawser itself and is not asked");
-        }
-        !ours
-    });
-    servers
-}
-
 /// Whether a query sent to `server` would come in at `own`.
 fn is_same(own: SocketAddr, server: SocketAddr) -> bool {
     // Nothing listens on "any address": a query sent there arrives at the loopback address.
@@ -257,28 +103,6 @@ fn is_same(own: SocketAddr, server: SocketAddr) -> bool {
     };
     let any = own.ip().is_unspecified() && own.is_ipv4() == server_ip.is_ipv4();
     own.port() == server.port() && (own.ip() == server_ip || any && server_ip.is_loopback())
-}
-
-/// Reads the file, unless it is the one that was stamped so.
-fn look(path: &Path, known: Option<Stamp>) -> io::Result<Option<(Stamp, ResolvConf)>> {
-    let file = std::fs::metadata(path)?;
-    // Anything else might never end, or never begin.
-    if !file.is_file() {
-        return Err(io::Error::other("not a regular file"));
-    }
-    let stamp = Stamp {
-        device: file.dev(),
-        inode: file.ino(),
-        len: file.len(),
-        modified: (file.mtime(), file.mtime_nsec()),
-    };
-    if known == Some(stamp) {
-        return Ok(None);
-    }
-    let mut text = Vec::new();
-    File::open(path)?.take(MAX_FILE).read_to_end(&mut text)?;
-    let index = |name: &str| nix::net::if_::if_nametoindex(name).ok();
-    Ok(Some((stamp, parse(&text, index))))
 }
 
 #[cfg(test)]

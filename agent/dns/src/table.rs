@@ -1,8 +1,8 @@
 //! The lookup table: what istiod said, arranged for answering.
 //!
-//! Built whole from a name table, never changed, swapped by one pointer. Names lie in one piece of
-//! memory and records are ready to be copied, so a lookup follows a few numbers, allocates nothing
-//! and takes no lock. What is true of every table:
+//! Built whole from the names of a mesh, never changed, swapped by one pointer. Names lie in one
+//! piece of memory and records are ready to be copied, so a lookup follows a few numbers, allocates
+//! nothing and takes no lock. What is true of every table:
 //!
 //! - The same input gives the same winner for every name: hosts go before aliases, aliases of the
 //!   own namespace before those of others, then the order of the host names decides.
@@ -10,17 +10,29 @@
 //!   on how many there are.
 //! - A bad entry is counted and left out; it costs nobody else an answer.
 //! - A name whose entry has no usable address is still known: no other resolver is asked for it.
+//!
+//! Of a table in Istio's style the last is not true, and which names there are is what Istio's own
+//! agent says; see [`Style`].
 
+mod build;
 mod index;
+mod reverse;
+mod search;
+mod trace;
 
-use std::collections::HashSet;
 use std::fmt;
 use std::net::IpAddr;
+use std::ops::Range;
 
-use hawser_proto::istio::nds::{NameInfo, NameTable};
+use hawser_proto::Names;
+use serde::Serialize;
 
 use crate::name::Name;
-use index::{Index, position};
+use build::Builder;
+use index::{Index, Key};
+use reverse::Reverse;
+pub use search::Search;
+pub use trace::{Held, Trace};
 
 /// Seconds for which an answer may be kept.
 pub const TTL: u32 = 30;
@@ -33,21 +45,37 @@ pub struct Scope {
     /// Domain of the workload, such as `demo.svc.cluster.local`; the namespace in front is optional.
     /// Services outside it have no short names. Empty: no short names at all.
     pub domain: String,
-    /// Domains that resolvers of this machine append to names, as in resolv.conf.
-    pub search: Vec<String>,
+    /// Domains about which the mesh is not believed, whatever it says.
+    pub exclude: Vec<String>,
+    /// Whose rules hold.
+    pub style: Style,
+}
+
+/// Whose rules hold for what is answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Style {
+    /// Ours.
+    #[default]
+    Plain,
+    /// Those of Istio's own agent, to the octet.
+    Istio,
 }
 
 /// Every name that the mesh answers for.
 pub struct Table {
+    style: Style,
+    /// Every host, and every alias that is not the beginning of its host.
+    octets: Vec<u8>,
     names: Index,
     /// Keyed by what follows `*.`.
     wildcards: Index,
-    /// Labels of the longest name that can lie behind a wildcard, search domain included.
-    reach: usize,
+    /// In the order of the hosts, as are their records.
     entries: Vec<Entry>,
     v4: Vec<[u8; Self::V4]>,
     v6: Vec<[u8; Self::V6]>,
-    search: Vec<Name>,
+    by_v4: Reverse,
+    by_v6: Reverse,
+    exclude: Vec<Name>,
 }
 
 /// What was left out of a table.
@@ -75,7 +103,7 @@ pub struct Found<'a> {
 }
 
 /// How a name was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum Via {
     /// As it was asked, be it as a host or as an alias.
     Name,
@@ -84,12 +112,23 @@ pub enum Via {
         /// Length of the name proper, without the root's octet.
         octets: usize,
     },
-    /// Behind a wildcard, with or without a search domain.
+    /// Behind a wildcard.
     Wildcard,
+    /// Behind a wildcard, with a search domain taken off: what follows `*.` in the wildcard are
+    /// the octets from `start` to `end` of the question's name.
+    WildcardSearch {
+        /// Where they begin.
+        start: usize,
+        /// Where they end, without the root's octet.
+        end: usize,
+    },
+    /// As `_port._proto.` in front of a name of the mesh: there is such a name, and nothing that
+    /// could be said of its ports.
+    Below,
 }
 
 /// Where a name lives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum Realm {
     /// In the mesh alone: nobody else can say anything about it.
     Mesh,
@@ -97,11 +136,35 @@ pub enum Realm {
     World,
 }
 
+/// A host.
 struct Entry {
-    v4: (u32, u32),
-    v6: (u32, u32),
+    /// Where its name, its A records and its AAAA records begin.
+    host: u32,
+    v4: u32,
+    v6: u32,
+    /// How many records there are.
+    v4_count: u16,
+    v6_count: u16,
+    host_length: u8,
+    /// Who goes first where an address has several names: the lowest.
+    rank: u8,
+    registry: Registry,
     realm: Realm,
 }
+
+/// Where istiod has a host from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Registry {
+    /// A service of a cluster.
+    Kubernetes,
+    /// A `ServiceEntry`.
+    External,
+    /// Anything else.
+    Other,
+}
+
+/// An entry, and the name it is known by if a search domain was taken off.
+type Hit<'a> = (u32, Option<&'a [u8]>);
 
 impl Table {
     /// Octets of a prepared A record.
@@ -109,53 +172,58 @@ impl Table {
     /// Octets of a prepared AAAA record.
     pub const V6: usize = 28;
 
-    /// Names of a table, aliases included: some 30 MB, ten times the largest mesh that was heard of.
-    const MAX_NAMES: usize = 500_000;
-    /// More do not fit into any answer.
-    const MAX_ADDRESSES: usize = 4096;
-    /// Each costs a lookup per question that is not known at once.
-    const MAX_SEARCH: usize = 16;
-
     /// Arranges `names` for the workload described by `scope`.
-    pub fn build(names: &NameTable, scope: &Scope) -> (Self, Skipped) {
-        let mut builder = Builder::new(scope);
-        let mut hosts: Vec<_> = names.table.iter().collect();
-        hosts.sort_unstable_by_key(|&(host, _)| host);
-
-        let mut services = Vec::new();
-        for (host, info) in hosts {
-            if let Some(entry) = builder.host(host, info) {
-                services.push((info, entry));
-            }
-        }
-        let (own, others): (Vec<_>, Vec<_>) =
-            services.into_iter().partition(|(info, _)| info.namespace == scope.namespace);
-        for (info, entry) in own {
-            builder.aliases(info, entry);
-            builder.alias(&info.shortname, entry);
-        }
-        for (info, entry) in others {
-            builder.aliases(info, entry);
-        }
-        builder.finish()
+    pub fn build(names: &Names, scope: &Scope) -> (Self, Skipped) {
+        Builder::new(scope).build(names)
     }
 
     /// What the mesh knows of `name`.
-    pub fn find(&self, name: &Name) -> Option<Found<'_>> {
-        if let Some(entry) = self.names.at(name.octets()) {
-            return self.found(entry, Via::Name);
+    pub fn find(&self, name: &Name, search: &Search) -> Option<Found<'_>> {
+        if self.exclude.iter().any(|suffix| Self::is_within(name, suffix, search)) {
+            return None;
         }
-        for domain in &self.search {
-            let Some(proper) = name.within(0, domain) else { continue };
-            if let Some(entry) = self.names.at(proper) {
-                return self.found(entry, Via::Search { octets: proper.len() });
-            }
+        let (entry, via) = self.look(name, search)?;
+        let entry = self.entries.get(entry as usize)?;
+        if via == Via::Below {
+            return Some(Found { v4: &[], v6: &[], via, realm: entry.realm });
+        }
+        let (v4, v6) = (self.v4.get(entry.v4())?, self.v6.get(entry.v6())?);
+        Some(Found { v4, v6, via, realm: entry.realm })
+    }
+
+    /// The entry of `name`.
+    fn look(&self, name: &Name, search: &Search) -> Option<(u32, Via)> {
+        if let Some((entry, proper)) = self.hit(&self.names, name, 0, search) {
+            let via = proper.map_or(Via::Name, |proper| Via::Search { octets: proper.len() });
+            return Some((entry, via));
+        }
+        if let Some(entry) = self.below(name, search) {
+            return Some((entry, Via::Below));
         }
         // The closest wildcard wins. Suffixes that are longer than any wildcard are not looked at.
-        let first = name.labels().saturating_sub(self.reach).max(1);
-        (first..name.labels())
-            .find_map(|labels| self.wildcard(name, labels))
-            .and_then(|entry| self.found(entry, Via::Wildcard))
+        let reach = self.reach(search);
+        let first = name.labels().saturating_sub(reach).max(1);
+        (first..name.labels()).find_map(|labels| {
+            let (entry, proper) = self.hit(&self.wildcards, name, labels, search)?;
+            let start = name.octets().len() - name.after(labels).len();
+            let via = proper.map_or(Via::Wildcard, |proper| Via::WildcardSearch {
+                start,
+                end: start + proper.len(),
+            });
+            Some((entry, via))
+        })
+    }
+
+    /// The host that has this address, without the root's octet.
+    pub fn reverse(&self, address: IpAddr) -> Option<&[u8]> {
+        // The last entry that begins at or before the record is its entry: those without records
+        // begin where the next one does.
+        let (position, begin): (_, fn(&Entry) -> u32) = match address {
+            IpAddr::V4(v4) => (self.by_v4.at(&self.v4, &v4.octets())?, |entry| entry.v4),
+            IpAddr::V6(v6) => (self.by_v6.at(&self.v6, &v6.octets())?, |entry| entry.v6),
+        };
+        let behind = self.entries.partition_point(|entry| begin(entry) as usize <= position);
+        self.entries.get(behind.checked_sub(1)?).map(|entry| self.host_of(entry))
     }
 
     /// Number of names, aliases and wildcards included.
@@ -163,21 +231,90 @@ impl Table {
         self.names.len() + self.wildcards.len()
     }
 
-    fn wildcard(&self, name: &Name, labels: usize) -> Option<u32> {
-        self.wildcards.at(name.after(labels)).or_else(|| {
-            let proper = |domain| self.wildcards.at(name.within(labels, domain)?);
-            self.search.iter().find_map(proper)
-        })
+    /// Looks up what is left of `name` when the first `skipped` labels are taken away.
+    fn hit<'n>(
+        &self,
+        index: &Index,
+        name: &'n Name,
+        skipped: usize,
+        search: &Search,
+    ) -> Option<Hit<'n>> {
+        let labels = name.labels().saturating_sub(skipped);
+        let at = |octets, labels| index.at(&self.octets, Key { octets, labels });
+        let whole = at(name.after(skipped), labels).map(|entry| (entry, None));
+        let proper = |domain: &Name| {
+            let labels = labels.checked_sub(domain.labels())?;
+            let proper = index.may_have(labels).then(|| name.within(skipped, domain))??;
+            Some((at(proper, labels)?, Some(proper)))
+        };
+        if self.style == Style::Plain {
+            return whole.or_else(|| search.domains().iter().find_map(proper));
+        }
+        // Istio appends its domain to every name, and what comes of it hides a name that is there
+        // already, unless both are the same host's.
+        let first = search.first();
+        let expanded = first.and_then(proper).filter(|&(entry, proper)| {
+            whole.is_none_or(|(hidden, _)| hidden != entry)
+                && !first.zip(proper).is_some_and(|(domain, proper)| in_letters(proper, domain))
+        });
+        expanded.or(whole)
     }
 
-    fn found(&self, entry: u32, via: Via) -> Option<Found<'_>> {
-        let entry = self.entries.get(entry as usize)?;
-        Some(Found {
-            v4: self.v4.get(entry.v4.0 as usize..entry.v4.1 as usize)?,
-            v6: self.v6.get(entry.v6.0 as usize..entry.v6.1 as usize)?,
-            via,
-            realm: entry.realm,
-        })
+    /// The name of the mesh in front of which `name` has `_port._proto.`.
+    fn below(&self, name: &Name, search: &Search) -> Option<u32> {
+        let underscore = |label| name.after(label).get(1) == Some(&b'_');
+        if self.style != Style::Plain || name.labels() < 3 || !underscore(0) || !underscore(1) {
+            return None;
+        }
+        let (entry, _) = self.hit(&self.names, name, 2, search)?;
+        let realm = self.entries.get(entry as usize)?.realm;
+        (realm == Realm::Mesh).then_some(entry)
+    }
+
+    /// Whether `name` lies within `suffix`, be it with a search domain behind it.
+    fn is_within(name: &Name, suffix: &Name, search: &Search) -> bool {
+        let behind = |domain: &Name| {
+            let skipped = name.labels().checked_sub(suffix.labels() + domain.labels())?;
+            name.within(skipped, domain)
+        };
+        name.ends_with(suffix)
+            || search.domains().iter().any(|domain| behind(domain) == Some(suffix.octets()))
+    }
+
+    /// Labels of the longest name that can lie behind a wildcard, search domain included.
+    fn reach(&self, search: &Search) -> usize {
+        match self.wildcards.deepest() {
+            0 => 0,
+            deepest => deepest + search.longest(),
+        }
+    }
+
+    fn host_of(&self, entry: &Entry) -> &[u8] {
+        let begin = entry.host as usize;
+        self.octets.get(begin..begin + usize::from(entry.host_length)).unwrap_or_default()
+    }
+}
+
+impl Registry {
+    /// As istiod calls it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Kubernetes => "Kubernetes",
+            Self::External => "External",
+            Self::Other => "other",
+        }
+    }
+}
+
+impl Entry {
+    fn v4(&self) -> Range<usize> {
+        let begin = self.v4 as usize;
+        begin..begin + usize::from(self.v4_count)
+    }
+
+    fn v6(&self) -> Range<usize> {
+        let begin = self.v6 as usize;
+        begin..begin + usize::from(self.v6_count)
     }
 }
 
@@ -187,155 +324,9 @@ impl fmt::Debug for Table {
     }
 }
 
-/// A table on its way.
-struct Builder {
-    table: Table,
-    skipped: Skipped,
-    /// The domain of all services, and its first label.
-    cluster: Option<(Name, String)>,
-    deepest: usize,
-    seen: HashSet<IpAddr>,
-}
-
-impl Builder {
-    fn new(scope: &Scope) -> Self {
-        let domain = match scope.domain.split_once('.') {
-            Some((first, rest)) if first == scope.namespace => rest,
-            _ => &scope.domain,
-        };
-        let cluster = Name::parse(domain)
-            .map(|name| (name, domain.split('.').next().unwrap_or_default().to_owned()));
-        let mut search: Vec<Name> = Vec::new();
-        for domain in scope.search.iter().filter_map(|domain| Name::parse(domain)) {
-            let known = search.iter().any(|other| other.octets() == domain.octets());
-            if !known && search.len() < Table::MAX_SEARCH {
-                search.push(domain);
-            }
-        }
-        let table = Table {
-            names: Index::default(),
-            wildcards: Index::default(),
-            reach: 0,
-            entries: Vec::new(),
-            v4: Vec::new(),
-            v6: Vec::new(),
-            search,
-        };
-        Self { table, skipped: Skipped::default(), cluster, deepest: 0, seen: HashSet::new() }
-    }
-
-    /// Adds a host; gives its entry if it is a service that has aliases.
-    fn host(&mut self, host: &str, info: &NameInfo) -> Option<u32> {
-        let entry = u32::try_from(self.table.entries.len()).ok()?;
-        let Some(name) = self.insert(host, entry) else {
-            self.skip_name(host);
-            return None;
-        };
-        let v4 = self.table.v4.len();
-        let v6 = self.table.v6.len();
-        self.seen.clear();
-        for address in &info.ips {
-            self.address(address, v4, v6);
-        }
-        let service = info.registry == "Kubernetes";
-        let local = self.cluster.as_ref().is_some_and(|(cluster, _)| name.ends_with(cluster));
-        self.table.entries.push(Entry {
-            v4: (position(v4), position(self.table.v4.len())),
-            v6: (position(v6), position(self.table.v6.len())),
-            realm: if service || local { Realm::Mesh } else { Realm::World },
-        });
-        (service && local).then_some(entry)
-    }
-
-    fn address(&mut self, text: &str, first_v4: usize, first_v6: usize) {
-        let Self { table, seen, skipped, .. } = self;
-        let taken = match text.parse() {
-            // A record that is there twice is a fault to strict clients (RFC 2181 §5).
-            Ok(address) if !seen.insert(address) => true,
-            Ok(IpAddr::V4(v4)) if table.v4.len() - first_v4 < Table::MAX_ADDRESSES => {
-                table.v4.push(record(1, &v4.octets()));
-                true
-            }
-            Ok(IpAddr::V6(v6)) if table.v6.len() - first_v6 < Table::MAX_ADDRESSES => {
-                table.v6.push(record(28, &v6.octets()));
-                true
-            }
-            _ => false,
-        };
-        if !taken {
-            skipped.addresses += 1;
-            skipped.first.get_or_insert_with(|| text.to_owned());
-        }
-    }
-
-    /// The names of a service that every namespace may use.
-    fn aliases(&mut self, info: &NameInfo, entry: u32) {
-        let NameInfo { shortname, namespace, .. } = info;
-        if !shortname.is_empty() && !namespace.is_empty() {
-            self.alias(&format!("{shortname}.{namespace}"), entry);
-            if let Some((_, svc)) = &self.cluster {
-                self.alias(&format!("{shortname}.{namespace}.{svc}"), entry);
-            }
-        }
-        for host in &info.alt_hosts {
-            self.alias(host, entry);
-        }
-    }
-
-    fn alias(&mut self, alias: &str, entry: u32) {
-        // Not being the first to claim a name is no fault; not being a name is one.
-        let unusable = !alias.is_empty() && Name::parse(alias).is_none();
-        if unusable {
-            self.skip_name(alias);
-        } else {
-            self.insert(alias, entry);
-        }
-    }
-
-    fn insert(&mut self, text: &str, entry: u32) -> Option<Name> {
-        let name = Name::parse(text)?;
-        if self.table.names() >= Table::MAX_NAMES {
-            return None;
-        }
-        let new = if name.is_wildcard() {
-            self.deepest = self.deepest.max(name.labels() - 1);
-            // "*" alone would take every name there is.
-            name.labels() > 1 && self.table.wildcards.insert(name.after(1), entry)
-        } else {
-            self.table.names.insert(name.octets(), entry)
-        };
-        new.then_some(name)
-    }
-
-    fn skip_name(&mut self, name: &str) {
-        self.skipped.names += 1;
-        self.skipped.first.get_or_insert_with(|| name.to_owned());
-    }
-
-    fn finish(self) -> (Table, Skipped) {
-        let Self { mut table, skipped, deepest, .. } = self;
-        if deepest > 0 {
-            table.reach = deepest + table.search.iter().map(Name::labels).max().unwrap_or(0);
-        }
-        table.names.shrink();
-        table.wildcards.shrink();
-        table.entries.shrink_to_fit();
-        table.v4.shrink_to_fit();
-        table.v6.shrink_to_fit();
-        (table, skipped)
-    }
-}
-
-/// A record whose owner is the name of the question, which always begins at octet 12.
-fn record<const N: usize>(kind: u8, data: &[u8]) -> [u8; N] {
-    let [t0, t1, t2, t3] = TTL.to_be_bytes();
-    let len = u8::try_from(data.len()).unwrap_or(0);
-    let head = [0xc0, 12, 0, kind, 0, 1, t0, t1, t2, t3, 0, len];
-    let mut record = [0; N];
-    for (octet, value) in record.iter_mut().zip(head.iter().chain(data)) {
-        *octet = *value;
-    }
-    record
+/// Whether the name ends in the letters of `domain`, wherever a label begins.
+fn in_letters(name: &[u8], domain: &Name) -> bool {
+    domain.octets().get(1..).is_some_and(|letters| name.ends_with(letters))
 }
 
 #[cfg(test)]

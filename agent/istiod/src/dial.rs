@@ -5,7 +5,7 @@ use std::{io, sync::Arc, time::Duration};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::ServerName;
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncWrite, BufReader},
     net::TcpStream,
     time::{Instant, timeout},
 };
@@ -118,6 +118,8 @@ impl Way {
         handshake: &Handshake<'_>,
     ) -> Result<Channel, Error> {
         let limit = self.options.connect_timeout;
+        // TLS and HTTP/2 read a few thousand bytes at a time.
+        let stream = BufReader::with_capacity(AT_ONCE, stream);
         match tls {
             Some((tls, name)) => match timeout(limit, tls.connect(name.clone(), stream)).await {
                 Ok(Ok(encrypted)) => http2(encrypted, handshake, limit).await,
@@ -164,3 +166,6 @@ impl Handshake<'_> {
         Error::Http2 { endpoint: self.endpoint.to_string(), peer: self.peer, source }
     }
 }
+
+/// What is read at one stroke.
+const AT_ONCE: usize = 64 << 10;

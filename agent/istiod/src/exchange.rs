@@ -5,7 +5,7 @@ use std::{
     io,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
 
 use bytes::{BufMut as _, Bytes, BytesMut};
@@ -27,6 +27,8 @@ use crate::Connection;
 pub struct Exchange {
     body: Incoming,
     over: bool,
+    /// How it broke, if that is not told yet.
+    broken: Option<Status>,
     /// Dropped, the requests end: they would keep the call open.
     _open: oneshot::Sender<()>,
     /// Kept for as long as the stream lives.
@@ -40,8 +42,23 @@ impl Exchange {
         std::future::poll_fn(|cx| self.poll_chunk(cx)).await
     }
 
-    /// The same for a poll.
+    /// The next piece if it is here already. How the call ended is left for [`Self::chunk`] to tell.
+    pub fn more(&mut self) -> Option<Bytes> {
+        match self.poll_chunk(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(more)) => more,
+            Poll::Ready(Err(broken)) => {
+                self.broken = Some(broken);
+                None
+            }
+            Poll::Pending => None,
+        }
+    }
+
+    /// As [`Self::chunk`], for a poll.
     pub fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Status>> {
+        if let Some(broken) = self.broken.take() {
+            return Poll::Ready(Err(broken));
+        }
         while !self.over {
             // What is handed out here is what istiod may send more of.
             match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
@@ -101,7 +118,7 @@ impl Connection {
             Some(outcome) => outcome.map(|()| true)?,
             None => understood(parts.status, &parts.headers).map(|()| false)?,
         };
-        Ok(Exchange { body, over, _open: open, _connection: self.clone() })
+        Ok(Exchange { body, over, broken: None, _open: open, _connection: self.clone() })
     }
 }
 

@@ -167,6 +167,9 @@ impl Draft {
             self.give_up(Error::Malformed);
         }
         self.flush().await;
+        if !self.gone.is_empty() || self.unnamed {
+            self.hold.line.tell(Order::Removes { draft: self.hold.draft });
+        }
         let Self { hold, came, gone, unnamed, clock, .. } = self;
         Pending { hold, version, came, gone, unnamed, clock }
     }

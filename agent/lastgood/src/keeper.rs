@@ -1,6 +1,7 @@
 //! The thread of a shelf: all that touches the disk, in the order in which it was told.
 
 mod reading;
+mod shares;
 mod trouble;
 mod volume;
 
@@ -17,11 +18,15 @@ use tokio::{
 };
 use tracing::debug;
 
-pub(crate) use self::reading::item;
+pub use self::shares::PROGRAM;
+pub(crate) use self::{
+    reading::item,
+    shares::{Closed, Owner},
+};
 use self::{trouble::Trouble, volume::Volume};
 use crate::{
     Error, Options, Standing,
-    log::{Log, Room, Said, Terms},
+    log::{Log, Said, Terms},
     order::{Fate, Form, Order, Space, Ticket},
     place,
     write::Piece,
@@ -31,6 +36,7 @@ use crate::{
 pub(crate) struct Keeper {
     directory: PathBuf,
     limit: u64,
+    closed: Closed,
     terms: Terms,
     volumes: BTreeMap<Arc<str>, Volume>,
     drafts: HashMap<u64, Writing>,
@@ -59,6 +65,7 @@ impl Keeper {
         Self {
             directory: options.directory.clone(),
             limit: options.limit,
+            closed: Closed::default(),
             terms: Terms {
                 versions: options.versions.max(1),
                 versions_bytes: options.versions_bytes,
@@ -133,6 +140,7 @@ impl Keeper {
                 drop(room);
                 self.space.given_back();
             }
+            Order::Removes { draft } => self.removes(draft),
             Order::GiveUp { draft, error } => self.give_up(draft, &error),
             Order::Forget { draft } => self.forget(draft),
             Order::Accept { draft, said } => self.accept(draft, said),
@@ -214,28 +222,6 @@ impl Keeper {
         drop(reply.send(ticket));
     }
 
-    /// Closes books that nobody holds, and leaves of those on disk the newest.
-    fn thin_out(&mut self, key: &str) {
-        let idle: Vec<Arc<str>> = self
-            .volumes
-            .iter()
-            .filter(|(other, volume)| &***other != key && !volume.is_held())
-            .map(|(other, _)| Arc::clone(other))
-            .collect();
-        for other in idle {
-            if let Some(mut volume) = self.volumes.remove(&other) {
-                let failed = volume.logs_mut().find_map(|log| log.flush().err());
-                self.trouble.note((&other, ""), failed);
-                self.trouble.forget(&other);
-            }
-        }
-        let ours: Vec<PathBuf> =
-            self.volumes.values().map(|volume| volume.directory.clone()).collect();
-        if let Err(error) = place::thin_out(&self.directory, &ours) {
-            debug!(%error, "old last-good books not looked for");
-        }
-    }
-
     fn draft(&mut self, draft: u64, (of, type_url): (Ticket, String), form: Form, fate: Fate) {
         let number = self.log(&of, &type_url).map(|log| log.draft(form.flavour, form.whole));
         if number.is_none() {
@@ -248,10 +234,10 @@ impl Keeper {
     fn write(&mut self, draft: u64, pieces: Vec<Piece>) {
         let Some(writing) = self.drafts.get(&draft) else { return };
         let Some(number) = writing.number else { return };
-        let Some(volume) = self.volumes.get_mut(&writing.of.key) else { return };
-        let (size, limit) = (volume.size(), self.limit);
-        let room = Room { left: limit.saturating_sub(size), limit };
-        let Some(log) = volume.log_mut(&writing.type_url) else { return };
+        let (key, type_url) = (Arc::clone(&writing.of.key), writing.type_url.clone());
+        let room = self.room(&key);
+        let Some(volume) = self.volumes.get_mut(&key) else { return };
+        let Some(log) = volume.log_mut(&type_url) else { return };
         match log.write(number, pieces, room) {
             Ok(bytes) => self.trouble.written(bytes),
             Err(error) => {
@@ -260,6 +246,16 @@ impl Keeper {
                     self.make_room(draft);
                 }
             }
+        }
+    }
+
+    fn removes(&mut self, draft: u64) {
+        let Some(writing) = self.drafts.get(&draft) else { return };
+        if let (Some(number), Some(volume)) =
+            (writing.number, self.volumes.get_mut(&writing.of.key))
+            && let Some(log) = volume.log_mut(&writing.type_url)
+        {
+            log.removes(number);
         }
     }
 

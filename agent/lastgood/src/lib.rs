@@ -37,4 +37,5 @@ pub use book::{Book, Known};
 pub use draft::{Draft, Pending};
 pub use error::Error;
 pub use format::digest;
+pub use keeper::PROGRAM;
 pub use shelf::{Kept, Options, Shelf, Standing};

@@ -8,6 +8,7 @@ mod compact;
 mod copy;
 mod load;
 mod same;
+mod wanted;
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -25,7 +26,7 @@ use crate::{
     Error,
     format::{Accepted, Hash, Head, Kind, Title, salted},
     hashes::Hashes,
-    kept::{Kept, Place},
+    kept::Kept,
     lacks::{Came, Lacks},
     place,
     step::step,
@@ -82,7 +83,9 @@ struct Taken {
     kind: Kind,
     whole: bool,
     /// Came as they were.
-    same: Vec<Hash>,
+    same: Hashes,
+    /// It takes something away.
+    removes: bool,
 }
 
 impl Log {
@@ -104,7 +107,7 @@ impl Log {
         };
         let number = self.kept.next;
         self.kept.next = number.saturating_add(1);
-        self.drafts.insert(number, Taken { kind, whole, same: Vec::new() });
+        self.drafts.insert(number, Taken { kind, whole, same: Hashes::default(), removes: false });
         number
     }
 
@@ -174,9 +177,8 @@ impl Log {
         let Some(taken) = self.drafts.remove(&draft) else { return Ok(()) };
         let staged = self.kept.staged.get(&draft);
         let own: Vec<Hash> = staged.into_iter().flat_map(HashMap::keys).copied().collect();
-        let mut seen: Hashes = own.iter().copied().collect();
-        let mut same = taken.same;
-        same.retain(|hash| seen.insert(*hash));
+        let mut same: Vec<Hash> = taken.same.into_iter().collect();
+        same.retain(|hash| !staged.is_some_and(|staged| staged.contains_key(hash)));
         self.want(&own);
         self.want(&same);
         let whole = taken.whole || said.unnamed;
@@ -299,50 +301,6 @@ impl Log {
         }
         self.dirty = false;
         Ok(())
-    }
-
-    /// What Envoy subscribes to; `None` is all.
-    pub(crate) fn set_wanted(&mut self, wanted: Option<Hashes>) {
-        if let Some(wanted) = &wanted {
-            self.lacks.only(wanted);
-        }
-        self.wanted = wanted;
-    }
-
-    /// Envoy subscribes to these too: it asks for them, or takes them.
-    pub(crate) fn want(&mut self, hashes: &[Hash]) {
-        let Some(wanted) = &mut self.wanted else { return };
-        let mut left_out = false;
-        for hash in hashes {
-            left_out |= wanted.insert(*hash) && self.kept.index.contains_key(hash);
-        }
-        if left_out {
-            // It may leave out what was not wanted when it began.
-            self.abandon();
-        }
-    }
-
-    /// The places of what is kept and wanted, as they follow in the file. What is asked for by
-    /// name is wanted.
-    pub(crate) fn places(&self, names: Option<&[Hash]>, without: &Hashes) -> Vec<Place> {
-        let wanted = |hash: &Hash| self.wanted.as_ref().is_none_or(|wanted| wanted.contains(hash));
-        let mut places: Vec<Place> = match names {
-            Some(names) => names
-                .iter()
-                .filter(|hash| !without.contains(*hash))
-                .filter_map(|hash| self.kept.index.get(hash).copied())
-                .collect(),
-            None => self
-                .kept
-                .index
-                .iter()
-                .filter(|(hash, _)| !without.contains(*hash) && wanted(hash))
-                .map(|(_, place)| *place)
-                .collect(),
-        };
-        places.sort_unstable_by_key(|place| place.at());
-        places.dedup();
-        places
     }
 
     /// Makes the file, or opens it for writing.

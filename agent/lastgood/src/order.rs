@@ -102,17 +102,62 @@ impl Space {
 /// What the thread is told to do.
 #[derive(Debug)]
 pub(crate) enum Order {
-    Book { key: String, reply: oneshot::Sender<Ticket> },
-    Draft { draft: u64, of: Ticket, type_url: String, form: Form, fate: Fate },
-    Write { draft: u64, pieces: Vec<Piece>, room: OwnedSemaphorePermit },
-    GiveUp { draft: u64, error: Error },
-    Forget { draft: u64 },
-    Accept { draft: u64, said: Said },
-    Wanted { of: Ticket, type_url: String, names: Option<Hashes> },
-    Plan { of: Ticket, type_url: String, which: Which, reply: oneshot::Sender<Option<Plan>> },
-    Look { source: Source, places: Vec<Place>, bodies: bool, reply: oneshot::Sender<Vec<Item>> },
-    Read { source: Source, parts: Vec<Part>, reply: oneshot::Sender<Option<Bytes>> },
-    Close { reply: oneshot::Sender<()> },
+    Book {
+        key: String,
+        reply: oneshot::Sender<Ticket>,
+    },
+    Draft {
+        draft: u64,
+        of: Ticket,
+        type_url: String,
+        form: Form,
+        fate: Fate,
+    },
+    Write {
+        draft: u64,
+        pieces: Vec<Piece>,
+        room: OwnedSemaphorePermit,
+    },
+    /// It takes something away, if it is accepted.
+    Removes {
+        draft: u64,
+    },
+    GiveUp {
+        draft: u64,
+        error: Error,
+    },
+    Forget {
+        draft: u64,
+    },
+    Accept {
+        draft: u64,
+        said: Said,
+    },
+    Wanted {
+        of: Ticket,
+        type_url: String,
+        names: Option<Hashes>,
+    },
+    Plan {
+        of: Ticket,
+        type_url: String,
+        which: Which,
+        reply: oneshot::Sender<Option<Plan>>,
+    },
+    Look {
+        source: Source,
+        places: Vec<Place>,
+        bodies: bool,
+        reply: oneshot::Sender<Vec<Item>>,
+    },
+    Read {
+        source: Source,
+        parts: Vec<Part>,
+        reply: oneshot::Sender<Option<Bytes>>,
+    },
+    Close {
+        reply: oneshot::Sender<()>,
+    },
 }
 
 /// Who has opened a book.

@@ -15,6 +15,7 @@ use tracing::debug;
 use crate::{
     Error,
     format::{Foreign, Title},
+    keeper::{Closed, Owner},
     step::step,
 };
 
@@ -198,8 +199,13 @@ pub(crate) fn logs(directory: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(logs)
 }
 
-/// Of the books in `directory` that are not `ours`, leaves the newest.
-pub(crate) fn thin_out(directory: &Path, ours: &[PathBuf]) -> io::Result<()> {
+/// Of the books in `directory` that are not `ours`, leaves the newest that have `room`, and says how
+/// many bytes they have.
+pub(crate) fn thin_out(
+    directory: &Path,
+    ours: &[PathBuf],
+    room: impl Fn(Owner) -> u64,
+) -> io::Result<Closed> {
     let mut others = Vec::new();
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
@@ -209,15 +215,38 @@ pub(crate) fn thin_out(directory: &Path, ours: &[PathBuf]) -> io::Result<()> {
         }
     }
     others.sort();
-    let surplus = others.len().saturating_sub(OTHERS);
-    for (_, path) in others.iter().take(surplus) {
+    let (mut left, mut many) = (Closed::default(), Closed::default());
+    for (_, path) in others.iter().rev() {
+        let (owner, bytes) = (owner(path), bytes(path));
+        let (left, many) = (left.of(owner), many.of(owner));
+        if *many < OTHERS && *left + bytes <= room(owner) {
+            *left += bytes;
+            *many += 1;
+            continue;
+        }
         step();
         match fs::remove_dir_all(path) {
             Ok(()) => debug!(path = %path.display(), "old last-good book removed"),
             Err(error) => debug!(%error, path = %path.display(), "old last-good book not removed"),
         }
     }
-    Ok(())
+    Ok(left)
+}
+
+/// Whose a book is. One that cannot be read is of no use to Envoy.
+fn owner(book: &Path) -> Owner {
+    let logs = fs::read_dir(book).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut keys = logs.filter_map(|path| match open(&path, false) {
+        Ok(Opened::Log(_, title, ..)) => Some(title.key),
+        _ => None,
+    });
+    keys.next().map_or(Owner::Program, |key| Owner::of(&key))
+}
+
+/// The bytes of all files of a book.
+fn bytes(book: &Path) -> u64 {
+    let files = fs::read_dir(book).into_iter().flatten().flatten();
+    files.filter_map(|entry| Some(entry.metadata().ok()?.len())).sum()
 }
 
 /// The directory of a key.
@@ -270,7 +299,7 @@ const BESIDE: &str = "new";
 const ASIDE: &str = "damaged";
 /// More than a title has: key and type are limited.
 const TITLE: usize = 8 << 10;
-/// How many books of other nodes are left.
-const OTHERS: usize = 4;
+/// How many books that are not open are left to Envoy, and to programs.
+const OTHERS: u64 = 4;
 /// Bytes that a key or the name of a type may have.
 pub(crate) const NAME: usize = 2 << 10;

@@ -17,7 +17,8 @@ use crate::{
 pub struct Options {
     /// Where the books are; made if it is not there.
     pub directory: PathBuf,
-    /// Bytes that one book may have.
+    /// Bytes that a book may have, unless it is a program's (see [`crate::PROGRAM`]): all of those may
+    /// have half of it, and all others one and a half, be they open or not.
     pub limit: u64,
     /// How many accepted versions of a type are kept, the present one included.
     pub versions: usize,

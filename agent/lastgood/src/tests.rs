@@ -22,6 +22,7 @@ mod history;
 mod killed;
 mod lacking;
 mod model;
+mod shares;
 mod slow;
 
 const CLUSTER: &str = "type.googleapis.com/envoy.config.cluster.v3.Cluster";

@@ -37,8 +37,20 @@ pub struct Watch {
     /// Whether something goes unwatched, and is polled for.
     blind: bool,
     unrest: Option<Unrest>,
+    pace: Pace,
     look_at: Instant,
     reopen_at: Instant,
+}
+
+/// How long a watch waits.
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    /// Rest after which a change is told of.
+    quiet: Duration,
+    /// How long a change may be held back.
+    patience: Duration,
+    /// Whether it looks without a cause.
+    restless: bool,
 }
 
 /// Something moves; it is told of when it has come to rest.
@@ -60,11 +72,26 @@ impl Watch {
             eyes: None,
             blind: true,
             unrest: None,
+            pace: Pace { quiet: QUIET, patience: PATIENCE, restless: true },
             look_at: now,
             reopen_at: now,
         };
         watch.set(paths);
         watch
+    }
+
+    /// The same watch, which wakes up for events alone and tells of a change after half a second
+    /// of rest. What gives no events goes unnoticed.
+    #[must_use]
+    pub fn idle(mut self) -> Self {
+        self.pace = Pace { quiet: IDLE_QUIET, patience: IDLE_PATIENCE, restless: false };
+        self.look_at = self.look_at.max(Instant::now() + NEVER);
+        self
+    }
+
+    /// Whether something cannot be watched.
+    pub fn is_blind(&self) -> bool {
+        self.blind
     }
 
     /// Watches other paths from now on. A change of a path that stays is not lost.
@@ -91,7 +118,8 @@ impl Watch {
     /// tokio runtime; without paths it never returns.
     pub async fn changed(&mut self) {
         loop {
-            let due = self.unrest.map_or(self.look_at, |unrest| unrest.end().min(self.look_at));
+            let due =
+                self.unrest.map_or(self.look_at, |unrest| unrest.end(self.pace).min(self.look_at));
             if due <= Instant::now() {
                 if self.look() {
                     return;
@@ -122,7 +150,7 @@ impl Watch {
     fn shut(&mut self, errno: Errno) {
         self.eyes = None;
         self.blind = true;
-        self.look_at = Instant::now() + POLL;
+        self.look_at = Instant::now() + if self.pace.restless { POLL } else { NEVER };
         blinded(errno, None);
     }
 
@@ -135,7 +163,12 @@ impl Watch {
             changed |= seen.is_some() && *seen != now;
             *seen = now;
         }
-        self.look_at = Instant::now() + if self.blind { POLL } else { RECHECK };
+        self.look_at = Instant::now()
+            + match self.blind {
+                _ if !self.pace.restless => NEVER,
+                true => POLL,
+                false => RECHECK,
+            };
         changed
     }
 
@@ -165,8 +198,8 @@ impl Watch {
 }
 
 impl Unrest {
-    fn end(&self) -> Instant {
-        (self.last + QUIET).min(self.since + PATIENCE)
+    fn end(&self, pace: Pace) -> Instant {
+        (self.last + pace.quiet).min(self.since + pace.patience)
     }
 }
 
@@ -192,6 +225,9 @@ fn blinded(errno: Errno, path: Option<&Path>) {
 static BLINDED: Throttle = Throttle::new(Duration::from_secs(3600));
 const QUIET: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(1);
+const IDLE_QUIET: Duration = Duration::from_millis(500);
+const IDLE_PATIENCE: Duration = Duration::from_secs(2);
+const NEVER: Duration = Duration::from_secs(365 * 86_400);
 const POLL: Duration = Duration::from_secs(2);
 const RECHECK: Duration = Duration::from_secs(60);
 /// How often the ways may move under the walker before it comes back later.

@@ -16,6 +16,7 @@ pub mod uds;
 
 mod backoff;
 mod chain;
+mod cidr;
 mod descriptor;
 mod error;
 mod readiness;
@@ -24,6 +25,7 @@ mod throttle;
 
 pub use backoff::Backoff;
 pub use chain::Chain;
+pub use cidr::{Cidr, NotACidr};
 pub use clock::{Clock, Hand, Woke};
 pub use command::Command;
 pub use error::Error;

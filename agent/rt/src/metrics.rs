@@ -1,4 +1,4 @@
-//! Counters and gauges in the text form of Prometheus.
+//! Counters, gauges and histograms in the text form of Prometheus.
 //!
 //! A registry is a value that is handed around, not a global. Names are taken as they are: those
 //! that dashboards know are not ours to change, so nothing is appended to them.
@@ -60,7 +60,31 @@ impl Registry {
         labels: &[(&str, &str)],
         value: impl Fn() -> Option<f64> + Send + Sync + 'static,
     ) {
-        self.enter(name, help, labels, Series::Computed(Computed(Arc::new(value))));
+        self.enter(name, help, labels, Series::Computed(Asked(Arc::new(value))));
+    }
+
+    /// Numbers of one name that are counted elsewhere, where counting has to cost nothing: they
+    /// are asked for when the metrics are read, with whatever labels there are by then. `kind` is
+    /// what a scraper takes them for.
+    pub fn read(
+        &self,
+        name: &str,
+        help: &str,
+        kind: Kind,
+        samples: impl Fn() -> Vec<Sample> + Send + Sync + 'static,
+    ) {
+        self.enter_as(name, help, &[], kind, Series::Read(Asked(Arc::new(samples))));
+    }
+
+    /// How something is spread, counted elsewhere and asked for when the metrics are read.
+    pub fn histogram(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[(&str, &str)],
+        spread: impl Fn() -> Histogram + Send + Sync + 'static,
+    ) {
+        self.enter(name, help, labels, Series::Histogram(Asked(Arc::new(spread))));
     }
 
     /// All of it, sorted by name and labels. A name of which nothing is known is left out.
@@ -69,13 +93,13 @@ impl Registry {
         let families = self.families.lock().clone();
         let mut text = String::new();
         for (name, family) in families {
-            let mut heading = Some(&family);
+            let mut lines = String::new();
             for (labels, series) in &family.series {
-                let Some(value) = series.value() else { continue };
-                if let Some(Family { kind, help, .. }) = heading.take() {
-                    text.push_str(&format!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
-                }
-                text.push_str(&format!("{name}{labels} {value}\n"));
+                series.lines(&name, labels, &mut lines);
+            }
+            if !lines.is_empty() {
+                let Family { kind, help, .. } = family;
+                text.push_str(&format!("# HELP {name} {help}\n# TYPE {name} {kind}\n{lines}"));
             }
         }
         text
@@ -91,6 +115,17 @@ impl Registry {
         fresh: Series,
     ) -> Option<Series> {
         let kind = fresh.kind();
+        self.enter_as(name, help, labels, kind, fresh)
+    }
+
+    fn enter_as(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[(&str, &str)],
+        kind: Kind,
+        fresh: Series,
+    ) -> Option<Series> {
         let mut families = self.families.lock();
         let family = families.entry(plain(name)).or_insert_with(|| Family {
             help: escaped(help, Where::Help),
@@ -162,10 +197,35 @@ struct Family {
     series: BTreeMap<String, Series>,
 }
 
+/// What a scraper takes a number for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub enum Kind {
+    /// It only grows.
     Counter,
+    /// It goes up and down.
     Gauge,
+    /// How something is spread.
+    Histogram,
+}
+
+/// One number of several under a name.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sample {
+    /// What tells it from the others.
+    pub labels: Vec<(&'static str, String)>,
+    /// How much it is.
+    pub value: f64,
+}
+
+/// How something is spread.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Histogram {
+    /// The end of each step, and how many are not beyond it.
+    pub steps: Vec<(f64, u64)>,
+    /// All of them.
+    pub count: u64,
+    /// All of them together.
+    pub sum: f64,
 }
 
 impl fmt::Display for Kind {
@@ -173,6 +233,7 @@ impl fmt::Display for Kind {
         f.write_str(match self {
             Self::Counter => "counter",
             Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
         })
     }
 }
@@ -181,32 +242,77 @@ impl fmt::Display for Kind {
 enum Series {
     Counter(Counter),
     Gauge(Gauge),
-    Computed(Computed),
+    Computed(Asked<Option<f64>>),
+    Read(Asked<Vec<Sample>>),
+    Histogram(Asked<Histogram>),
 }
 
 impl Series {
     fn kind(&self) -> Kind {
         match self {
             Self::Counter(_) => Kind::Counter,
-            Self::Gauge(_) | Self::Computed(_) => Kind::Gauge,
+            Self::Gauge(_) | Self::Computed(_) | Self::Read(_) => Kind::Gauge,
+            Self::Histogram(_) => Kind::Histogram,
         }
     }
 
-    fn value(&self) -> Option<String> {
+    /// What is to be read of it, a line each.
+    fn lines(&self, name: &str, labels: &str, text: &mut String) {
+        let mut line = |suffix: &str, labels: &str, value: String| {
+            text.push_str(&format!("{name}{suffix}{labels} {value}\n"));
+        };
         match self {
-            Self::Counter(counter) => Some(counter.value().to_string()),
-            Self::Gauge(gauge) => gauge.value().map(number),
-            Self::Computed(Computed(value)) => value().map(number),
+            Self::Counter(counter) => line("", labels, counter.value().to_string()),
+            Self::Gauge(gauge) => {
+                if let Some(value) = gauge.value() {
+                    line("", labels, number(value));
+                }
+            }
+            Self::Computed(Asked(value)) => {
+                if let Some(value) = value() {
+                    line("", labels, number(value));
+                }
+            }
+            Self::Read(Asked(samples)) => {
+                for Sample { labels, value } in samples() {
+                    let labels: Vec<_> =
+                        labels.iter().map(|(name, value)| (*name, value.as_str())).collect();
+                    line("", &braced(&labels), number(value));
+                }
+            }
+            Self::Histogram(Asked(spread)) => {
+                let Histogram { steps, count, sum } = spread();
+                let ends = steps.into_iter().map(|(end, within)| (number(end), within));
+                for (end, within) in ends.chain([("+Inf".to_owned(), count)]) {
+                    line("_bucket", &with_end(labels, &end), within.to_string());
+                }
+                line("_sum", labels, number(sum));
+                line("_count", labels, count.to_string());
+            }
         }
     }
 }
 
-#[derive(Clone)]
-struct Computed(Arc<dyn Fn() -> Option<f64> + Send + Sync>);
+/// What is asked for when the metrics are read.
+struct Asked<T>(Arc<dyn Fn() -> T + Send + Sync>);
 
-impl fmt::Debug for Computed {
+impl<T> Clone for Asked<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T> fmt::Debug for Asked<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Computed")
+        f.write_str("Asked")
+    }
+}
+
+/// The labels of a step, from those of its histogram.
+fn with_end(labels: &str, end: &str) -> String {
+    match labels.strip_suffix('}') {
+        Some(others) => format!("{others},le=\"{end}\"}}"),
+        None => format!("{{le=\"{end}\"}}"),
     }
 }
 

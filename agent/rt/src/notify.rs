@@ -1,13 +1,17 @@
-//! What the service manager is told: `READY=1`, `STATUS=`, `WATCHDOG=1` over a datagram socket.
+//! What the service manager is told: `READY=1`, `STATUS=`, `WATCHDOG=1` over a datagram socket; and
+//! what it keeps for the next life of this process.
 //!
 //! See sd_notify(3). A notification that cannot be sent is a debug line and no more: the manager
 //! draws its own conclusions from silence, and a daemon that dies of its own status text helps
 //! nobody. The environment is the caller's to read.
 
+mod handed;
+
 use std::{
     ffi::OsString,
-    io,
+    io::{self, IoSlice},
     os::{
+        fd::{AsFd, AsRawFd as _},
         linux::net::SocketAddrExt,
         unix::{
             ffi::OsStrExt,
@@ -17,16 +21,21 @@ use std::{
     time::Duration,
 };
 
-use nix::time::{ClockId, clock_gettime};
+use nix::{
+    sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg},
+    time::{ClockId, clock_gettime},
+};
 use tracing::debug;
 
 pub use crate::Error;
+pub use handed::Handed;
 
 /// The line to the service manager, if there is one.
 #[derive(Debug)]
 pub struct Notifier {
     manager: Option<Manager>,
     watchdog: Option<Duration>,
+    handed: Vec<Handed>,
 }
 
 #[derive(Debug)]
@@ -45,7 +54,41 @@ impl Notifier {
         };
         // Nobody listens without a socket, and a zero means "no watchdog" to systemd.
         let watchdog = watchdog.filter(|limit| manager.is_some() && !limit.is_zero());
-        Ok(Self { manager, watchdog })
+        Ok(Self { manager, watchdog, handed: Vec::new() })
+    }
+
+    /// Takes what the manager hands over to this process, by `$LISTEN_PID`, `$LISTEN_FDS` and
+    /// `$LISTEN_FDNAMES`. The numbers are taken at their word: nothing may have opened a file yet.
+    pub fn taking(mut self, pid: Option<&str>, count: Option<&str>, names: Option<&str>) -> Self {
+        self.handed = handed::all(pid, count, names);
+        self
+    }
+
+    /// What the manager has handed over; given once.
+    pub fn handed(&mut self) -> Vec<Handed> {
+        std::mem::take(&mut self.handed)
+    }
+
+    /// Has the manager keep a descriptor, which it hands over to the next life of this process.
+    /// `name` is what [`Self::remove`] calls it.
+    pub fn store(&self, name: &str, fd: impl AsFd) {
+        // Of a socket that waits to be served the manager needs no news.
+        let state = format!("FDSTORE=1\nFDNAME={}\nFDPOLL=0", fd_name(name));
+        let Some(Manager { socket, address }) = &self.manager else { return };
+        let fds = [fd.as_fd().as_raw_fd()];
+        let sent = unix_address(address).and_then(|address| {
+            let rights = [ControlMessage::ScmRights(&fds)];
+            let text = [IoSlice::new(state.as_bytes())];
+            sendmsg(socket.as_raw_fd(), &text, &rights, MsgFlags::MSG_DONTWAIT, Some(&address))
+        });
+        if let Err(error) = sent {
+            debug!(%error, name, "service manager does not keep the socket");
+        }
+    }
+
+    /// Has the manager forget what it was to keep under this name.
+    pub fn remove(&self, name: &str) {
+        self.send(&format!("FDSTOREREMOVE=1\nFDNAME={}", fd_name(name)));
     }
 
     /// Start-up, or a reload, is complete.
@@ -112,6 +155,24 @@ impl Manager {
     }
 }
 
+fn unix_address(address: &SocketAddr) -> nix::Result<UnixAddr> {
+    match (address.as_pathname(), address.as_abstract_name()) {
+        (Some(path), _) => UnixAddr::new(path),
+        (None, Some(name)) => UnixAddr::new_abstract(name),
+        (None, None) => Err(nix::Error::EINVAL),
+    }
+}
+
+/// The name in letters that the manager takes.
+fn fd_name(name: &str) -> String {
+    let letter = |symbol: char| match symbol {
+        ':' => '_',
+        symbol if symbol.is_ascii_graphic() => symbol,
+        _ => '-',
+    };
+    name.chars().map(letter).take(FD_NAME_LIMIT).collect()
+}
+
 fn one_line(text: &str) -> String {
     text.trim()
         .chars()
@@ -121,6 +182,7 @@ fn one_line(text: &str) -> String {
 }
 
 const STATUS_LIMIT: usize = 256;
+const FD_NAME_LIMIT: usize = 255;
 
 #[cfg(test)]
 mod tests;

@@ -88,6 +88,18 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether it is this machine's disk that is in the way.
+    pub(crate) fn is_of_this_machine(&self) -> bool {
+        matches!(
+            self,
+            Self::Keep { .. }
+                | Self::Note { .. }
+                | Self::NoRoom { .. }
+                | Self::Damaged { .. }
+                | Self::Abandoned { .. }
+        )
+    }
+
     /// Whether asking again soon may help.
     pub(crate) fn is_passing(&self) -> bool {
         match self {

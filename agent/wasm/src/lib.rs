@@ -16,10 +16,10 @@ pub mod unbox;
 
 mod base64;
 mod checksum;
-mod cidr;
 mod counts;
 mod error;
 mod extension;
+mod failures;
 mod fetch;
 mod flights;
 mod guard;
@@ -27,14 +27,16 @@ mod kept;
 mod modules;
 mod options;
 mod partial;
+mod replaced;
 mod trust;
 mod url;
 mod web;
 
-pub use cidr::{Cidr, NotACidr};
 pub use error::Error;
+pub use hawser_rt::Cidr;
 pub use modules::Modules;
 pub use options::Options;
+pub use replaced::{AllReplaced, Replaced};
 
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,7 @@ use std::{
 
 use hawser_rt::{Chain, Throttle};
 use tokio::{
-    sync::Semaphore,
+    sync::{Semaphore, watch},
     time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -21,10 +21,12 @@ use crate::{
     checksum::Checksum,
     counts::Counts,
     extension::{self, Failing, Policy, Remote},
+    failures::Failures,
     fetch::{Fetch, Fetched},
     flights::Flights,
     kept::{Kept, Key, Look, Use},
     oci::reference::Reference,
+    replaced::{AllReplaced, Register, Replaced},
     url::{Url, plain},
 };
 
@@ -39,6 +41,9 @@ struct Shared {
     kept: Arc<Kept>,
     fetch: Fetch,
     flights: Flights<Same, Result<(Key, PathBuf), Arc<Error>>>,
+    /// What did not come the last time, for which version of the resource.
+    failures: Failures<(Same, String)>,
+    replaced: Register,
     /// Downloads take disk while they last.
     turns: Semaphore,
     counts: Counts,
@@ -80,6 +85,8 @@ impl Modules {
             fetch: Fetch::new(options, Arc::clone(&kept)),
             kept,
             flights: Flights::default(),
+            failures: Failures::default(),
+            replaced: Register::default(),
             turns: Semaphore::new(MOST_DOWNLOADS),
             counts: Counts::new(&metrics),
             expiry,
@@ -112,11 +119,12 @@ impl Modules {
                 // Envoy is told in UTF-8.
                 let local = remote.local(extension, &file.to_string_lossy())?;
                 self.shared.kept.assign(&remote.name, key);
+                self.shared.replaced.restore(&remote.name);
                 counts.converted.increment();
                 Ok(Some(local))
             }
             Err(error) => {
-                tell(&remote, &error);
+                self.shared.replace(&remote, &error);
                 counts.replaced.increment();
                 Ok(Some(extension::replacement(&remote.name, remote.kind, remote.failing)))
             }
@@ -135,6 +143,12 @@ impl Modules {
     /// they are old.
     pub fn only(&self, extensions: &[String]) {
         self.shared.kept.release_but(extensions);
+        self.shared.replaced.only(extensions);
+    }
+
+    /// The filters that Envoy was given something else for.
+    pub fn replaced(&self) -> watch::Receiver<AllReplaced> {
+        self.shared.replaced.all()
     }
 
     /// Removes what has not been used for long, until it is told to stop.
@@ -173,13 +187,7 @@ impl Shared {
             return Ok((key.clone(), file));
         }
         self.counts.miss.increment();
-        let fetched =
-            self.flights.join(same, async { self.fetched(&wanted).await.map_err(Arc::new) });
-        let outcome = timeout(after, fetched).await.unwrap_or_else(|_| {
-            self.counts.download_failed.increment();
-            Err(Arc::new(Error::Late { url: plain(&remote.url), after }))
-        });
-        let error = match outcome {
+        let error = match self.had(remote, &wanted, same, after).await {
             // Whoever fetched it may have done so for another filter: this one has used it too.
             Ok((key, _)) => match self.verified(&key, &wanted.asked).await {
                 Some(file) => return Ok((key, file)),
@@ -196,6 +204,32 @@ impl Shared {
             return Ok((key, file));
         }
         Err(error)
+    }
+
+    /// What another flight brings, or this one, in that time; or what has just been found out.
+    async fn had(
+        &self,
+        remote: &Remote,
+        wanted: &Wanted,
+        same: Same,
+        after: Duration,
+    ) -> Result<(Key, PathBuf), Arc<Error>> {
+        // Who has changed something wants to see what comes of it.
+        let version = if same.version_counts { remote.version.clone() } else { String::new() };
+        let key = (same.clone(), version);
+        if let Some(error) = self.failures.find(&key, after) {
+            return Err(error);
+        }
+        let fetch = async { self.fetched(wanted).await.map_err(Arc::new) };
+        let fetched = timeout(after, self.flights.join(same, fetch)).await;
+        let outcome = fetched.unwrap_or_else(|_| {
+            self.counts.download_failed.increment();
+            Err(Arc::new(Error::Late { url: plain(&remote.url), after }))
+        });
+        if let Err(error) = &outcome {
+            self.failures.note(key, error);
+        }
+        outcome
     }
 
     async fn fetched(&self, wanted: &Wanted) -> Result<(Key, PathBuf), Error> {
@@ -224,6 +258,16 @@ impl Shared {
             Err(_) => self.counts.download_failed.increment(),
         }
         outcome
+    }
+
+    /// A filter that does nothing, or that stops everything, is worth a line, and is shown.
+    fn replace(&self, remote: &Remote, error: &Error) {
+        let stops = matches!(remote.failing, Failing::Closed);
+        let traffic = if stops { "is stopped" } else { "passes without it" };
+        let (name, reason) = (&remote.name, Chain(error).to_string());
+        if self.replaced.replace(name, &Replaced { stops, reason: reason.clone() }) {
+            warn!(name, traffic, error = reason, "module not to be had: its filter is replaced");
+        }
     }
 
     async fn at_server(&self, url: &Url, wanted: &Wanted) -> Result<(Key, PathBuf), Error> {
@@ -320,19 +364,6 @@ fn tell_fetched(address: &str, file: &Path, took: Duration) {
     match SAID.allow() {
         Some(untold) => info!(url, %path, ?took, untold, "module fetched"),
         None => debug!(url, %path, ?took, "module fetched"),
-    }
-}
-
-/// A filter that does nothing, or that stops everything, is worth a line.
-fn tell(remote: &Remote, error: &Error) {
-    static SAID: Throttle = Throttle::new(SELDOM);
-    if let Some(untold) = SAID.allow() {
-        let traffic = match remote.failing {
-            Failing::Open => "passes without it",
-            Failing::Closed => "is stopped",
-        };
-        let (name, error) = (&remote.name, Chain(error));
-        warn!(name, traffic, %error, untold, "module not to be had: its filter is replaced");
     }
 }
 

@@ -1,10 +1,11 @@
 //! The gRPC service that Envoy speaks to: whole requests in, bytes of responses out.
 //!
-//! A response is handed over piece by piece, and the next piece is taken only when Envoy has taken
-//! the one before, so no response is ever here as a whole. What gRPC adds to HTTP/2 is little, and
+//! A response is handed over some pieces at a time, and the next are taken only when Envoy has taken
+//! those before, so no response is ever here as a whole. What gRPC adds to HTTP/2 is little, and
 //! written here: content type, frames, and the status in the trailers.
 
 use std::{
+    collections::VecDeque,
     convert::Infallible,
     future::{Ready, ready},
     pin::Pin,
@@ -24,6 +25,7 @@ use tonic::{
         http::{self, HeaderMap, HeaderValue, header::CONTENT_TYPE},
     },
     server::NamedService,
+    transport::server::UdsConnectInfo,
 };
 
 use hawser_wire::{Broken, Flavour, Frames, Part, SERVICE};
@@ -57,15 +59,15 @@ pub(crate) enum Unheard {
 
 /// What is said to Envoy. Dropped, the stream ends as it should.
 #[derive(Clone, Debug)]
-pub(crate) struct Voice(mpsc::Sender<Piece>);
+pub(crate) struct Voice(mpsc::Sender<Said>);
 
 /// Envoy does not listen any more.
 #[derive(Debug)]
 pub(crate) struct Deaf;
 
 #[derive(Debug)]
-enum Piece {
-    Data(Bytes),
+enum Said {
+    Pieces(VecDeque<Bytes>),
     End(Status),
 }
 
@@ -98,14 +100,14 @@ impl Requests {
 
 impl Voice {
     /// The next bytes; done when there is room for them. Cancelled, nothing was said.
-    pub(crate) async fn say(&self, data: Bytes) -> Result<(), Deaf> {
-        self.0.send(Piece::Data(data)).await.ok().ok_or(Deaf)
+    pub(crate) async fn say(&self, pieces: VecDeque<Bytes>) -> Result<(), Deaf> {
+        self.0.send(Said::Pieces(pieces)).await.ok().ok_or(Deaf)
     }
 
     /// Ends the stream with a status.
     pub(crate) async fn end(self, status: Status) {
         // Envoy may be gone; then nobody needs to be told.
-        self.0.send(Piece::End(status)).await.ok();
+        self.0.send(Said::End(status)).await.ok();
     }
 
     /// Done when Envoy does not listen any more.
@@ -119,24 +121,37 @@ impl Voice {
 pub(crate) struct Downstream {
     accepted: mpsc::Sender<Accepted>,
     slots: Arc<Semaphore>,
+    /// Whom nobody else keeps out.
+    envoy: Arc<[u32]>,
 }
 
 impl Downstream {
-    pub(crate) fn new(accepted: mpsc::Sender<Accepted>) -> Self {
-        Self { accepted, slots: Arc::new(Semaphore::new(MOST_STREAMS)) }
+    pub(crate) fn new(accepted: mpsc::Sender<Accepted>, envoy: &[u32]) -> Self {
+        Self { accepted, slots: Arc::new(Semaphore::new(MOST_STREAMS)), envoy: envoy.into() }
+    }
+
+    /// Whether there is a slot for whoever asks: the last ones are Envoy's.
+    fn has_room(&self, request: &http::Request<Body>) -> bool {
+        let peer = || request.extensions().get::<UdsConnectInfo>()?.peer_cred;
+        self.slots.available_permits() > KEPT_FOR_ENVOY
+            || peer().is_some_and(|peer| self.envoy.contains(&peer.uid()))
     }
 
     fn accept(&self, request: http::Request<Body>) -> Result<http::Response<Body>, Status> {
         let flavour = Flavour::of(request.uri().path())
             .ok_or_else(|| Status::unimplemented("no such discovery method"))?;
         let full = || Status::resource_exhausted("too many discovery streams");
+        if !self.has_room(&request) {
+            return Err(full());
+        }
         let slot = Arc::clone(&self.slots).try_acquire_owned().ok().ok_or_else(full)?;
-        // One piece on its way: what Envoy does not take, nobody sends.
-        let (voice, pieces) = mpsc::channel(1);
+        // One word on its way: what Envoy does not take, nobody sends.
+        let (voice, said) = mpsc::channel(1);
         let requests = Requests::new(request.into_body());
         let accepted = Accepted { flavour, requests, voice: Voice(voice), slot };
         self.accepted.try_send(accepted).ok().ok_or_else(full)?;
-        let mut response = http::Response::new(Body::new(Speech { pieces, ended: false }));
+        let mut response =
+            http::Response::new(Body::new(Speech { said, pieces: VecDeque::new(), ended: false }));
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         Ok(response)
     }
@@ -163,7 +178,9 @@ impl Service<http::Request<Body>> for Downstream {
 /// The body of a response: what is said, and then the status.
 #[derive(Debug)]
 struct Speech {
-    pieces: mpsc::Receiver<Piece>,
+    said: mpsc::Receiver<Said>,
+    /// What was said and not taken yet.
+    pieces: VecDeque<Bytes>,
     ended: bool,
 }
 
@@ -178,10 +195,15 @@ impl hyper::body::Body for Speech {
         if self.ended {
             return Poll::Ready(None);
         }
-        let status = match ready!(self.pieces.poll_recv(cx)) {
-            Some(Piece::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
-            Some(Piece::End(status)) => status,
-            None => Status::ok(""),
+        let status = loop {
+            if let Some(data) = self.pieces.pop_front() {
+                return Poll::Ready(Some(Ok(Frame::data(data))));
+            }
+            match ready!(self.said.poll_recv(cx)) {
+                Some(Said::Pieces(pieces)) => self.pieces = pieces,
+                Some(Said::End(status)) => break status,
+                None => break Status::ok(""),
+            }
         };
         self.ended = true;
         let mut trailers = HeaderMap::new();
@@ -192,5 +214,7 @@ impl hyper::body::Body for Speech {
 
 /// One for Envoy, a few for proxyless gRPC programs.
 pub(crate) const MOST_STREAMS: usize = 64;
+/// More than one, because it may be restarting.
+pub(crate) const KEPT_FOR_ENVOY: usize = 8;
 /// A delta client that comes back tells all that it has.
 const LARGEST_REQUEST: usize = 64 << 20;

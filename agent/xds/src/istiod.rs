@@ -82,6 +82,13 @@ impl Answers for Stream {
         })
     }
 
+    fn more(&mut self) -> Option<Bytes> {
+        match &mut self.stage {
+            Stage::Open(exchange) => exchange.more(),
+            _ => None,
+        }
+    }
+
     fn heard(&mut self) {
         self.heard = true;
         self.connection.accepted();
@@ -135,7 +142,13 @@ impl Reason {
 
 impl From<Reason> for Lost {
     fn from(lost: Reason) -> Self {
-        Self { at_once: lost.has_alternative(), reason: Box::new(lost) }
+        let refused = match &lost {
+            Reason::Ended(status) => {
+                [Code::PermissionDenied, Code::InvalidArgument].contains(&status.code())
+            }
+            _ => false,
+        };
+        Self { at_once: lost.has_alternative(), refused, reason: Box::new(lost) }
     }
 }
 
@@ -148,4 +161,22 @@ fn innermost(error: &dyn std::error::Error) -> String {
     let text = error.to_string();
     // Where rustls explains itself to programmers is of no use to an operator.
     text.split(": https://").next().unwrap_or(&text).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_that_finds_fault_with_what_was_asked_is_a_refusal_and_others_are_not() {
+        for (code, refused) in [
+            (Code::PermissionDenied, true),
+            (Code::InvalidArgument, true),
+            (Code::Unavailable, false),
+            (Code::ResourceExhausted, false),
+        ] {
+            let lost = Lost::from(Reason::Ended(Status::new(code, "no")));
+            assert_eq!((lost.refused, lost.at_once), (refused, false), "{code:?}");
+        }
+    }
 }

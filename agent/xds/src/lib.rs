@@ -14,7 +14,8 @@
 //!
 //! What always holds:
 //!
-//! - Envoy's stream ends by Envoy, by what Envoy sends, or with the agent: not by its source.
+//! - Envoy's stream ends by Envoy, by what Envoy sends or does not send at all, or with the agent: not
+//!   by its source.
 //! - What passes is not decoded, and what is large is never here as a whole: the bytes that arrive
 //!   are the bytes that leave. Only what this Envoy could not load, and remote modules, are
 //!   rewritten, resource by resource.
@@ -26,6 +27,7 @@
 //! - Names and roots do not depend on Envoy: they come on a stream of the agent's own.
 
 mod downstream;
+mod gathered;
 mod istiod;
 mod metrics;
 mod node;

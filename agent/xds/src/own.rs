@@ -18,7 +18,7 @@ use std::{
 use bytes::Bytes;
 use hawser_node::Node;
 use hawser_pki::Bundle;
-use hawser_proto::istio::nds::NameTable;
+use hawser_proto::Names;
 use hawser_rt::{Backoff, Chain, Throttle};
 use prost::Message as _;
 use tokio::{
@@ -43,7 +43,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Own {
     /// The names of the mesh.
-    pub names: watch::Sender<Option<Arc<NameTable>>>,
+    pub names: watch::Sender<Option<Names>>,
     /// Roots of the mesh besides those that come with a certificate; none if istiod is not to be
     /// asked for them.
     pub trust: Option<watch::Sender<Option<Arc<Bundle>>>>,
@@ -230,7 +230,7 @@ impl<S: Source> Follower<S> {
 
     fn take_names(&mut self, named: Named, at: SystemTime) {
         static TOLD: Throttle = Throttle::new(PERIOD);
-        let in_use = self.own.names.borrow().as_ref().is_some_and(|table| !table.table.is_empty());
+        let in_use = self.own.names.borrow().as_ref().is_some_and(|table| !table.is_empty());
         if let Some(named) = self.hold.take(named, in_use, Instant::now()) {
             self.publish_names(named, at);
         } else if let Some(suppressed) = TOLD.allow() {
@@ -246,9 +246,9 @@ impl<S: Source> Follower<S> {
     }
 
     fn publish_names(&self, Named { table, version }: Named, at: SystemTime) {
-        let names = table.table.len();
-        let before = self.own.names.send_replace(Some(Arc::new(table)));
-        let were = before.as_ref().map(|table| table.table.len());
+        let names = table.len();
+        let before = self.own.names.send_replace(Some(table));
+        let were = before.as_ref().map(Names::len);
         // The names of a mesh come and go, all of them at once do not.
         if were.is_none_or(|were| (were == 0) != (names == 0)) {
             info!(flow = "own", names, were, version, "name table received");

@@ -71,7 +71,7 @@ impl<'a> Passage<'a> {
         Self { relay, course }
     }
 
-    /// More of it.
+    /// More of it; what of it may leave waits for [`Self::release`].
     pub(crate) async fn data(&mut self, data: Bytes) -> Result<(), Fault> {
         match &mut self.course {
             Course::Gathered { bytes, .. } => bytes.extend_from_slice(&data),
@@ -128,9 +128,17 @@ impl<'a> Passage<'a> {
         let mut streamed = Box::new(Streamed::new(self.relay, reader, length, record));
         streamed.events = events;
         streamed.waiting = waiting;
-        let passed = streamed.pass().await;
+        streamed.take_down().await;
         self.course = Course::Streamed(streamed);
-        passed
+        Ok(())
+    }
+
+    /// Lets go of what may leave.
+    pub(crate) async fn release(&mut self) -> Result<(), Deaf> {
+        match &mut self.course {
+            Course::Streamed(streamed) => streamed.release().await,
+            _ => Ok(()),
+        }
     }
 
     /// It is complete. One with modules to be fetched is handed back.
@@ -208,11 +216,8 @@ pub(crate) async fn pass_whole(
     }
     let sent = record.done(tail.nonce.clone(), tail.version.clone()).await;
     relay.sent(&tail, sent, came);
-    relay.voice().say(Bytes::copy_from_slice(&write::prefix(message.len()))).await?;
-    if !message.is_empty() {
-        relay.voice().say(message).await?;
-    }
-    Ok(())
+    let pieces = [prefix(message.len()), message];
+    Ok(relay.voice().say(pieces.into_iter().filter(|piece| !piece.is_empty()).collect()).await?)
 }
 
 /// A response that leaves as it comes.
@@ -222,7 +227,7 @@ pub(crate) struct Streamed<'a> {
     reader: Reader,
     length: usize,
     record: Record<'a>,
-    /// What is told of it and not taken down yet.
+    /// What is told of it and not taken down yet; empty in between, and kept for its room.
     events: Vec<Event>,
     /// What has come and not left, and how much has left.
     waiting: VecDeque<Bytes>,
@@ -234,8 +239,8 @@ pub(crate) struct Streamed<'a> {
 
 impl<'a> Streamed<'a> {
     pub(crate) fn new(relay: &'a Relay, reader: Reader, length: usize, record: Record<'a>) -> Self {
-        let (events, waiting, came) = (Vec::new(), VecDeque::new(), Came::Answered);
-        let fieldwise = None;
+        let (events, waiting) = (Vec::new(), VecDeque::new());
+        let (came, fieldwise) = (Came::Answered, None);
         Self { relay, reader, length, record, events, waiting, left: 0, came, fieldwise }
     }
 
@@ -252,6 +257,7 @@ impl<'a> Streamed<'a> {
         self
     }
 
+    /// More of it, which is taken down; what of it may leave waits for [`Self::release`].
     pub(crate) async fn data(&mut self, data: Bytes) -> Result<(), Fault> {
         let data = match &mut self.fieldwise {
             Some(fieldwise) => {
@@ -271,24 +277,33 @@ impl<'a> Streamed<'a> {
         self.waiting.push_back(data.clone());
         let events = &mut self.events;
         self.reader.push(&data, &mut |event| events.push(event))?;
-        self.pass().await
+        self.take_down().await;
+        Ok(())
     }
 
-    /// Takes down what came, and lets go of what may leave.
-    async fn pass(&mut self) -> Result<(), Fault> {
+    async fn take_down(&mut self) {
         for event in self.events.drain(..) {
             self.record.event(event).await;
         }
-        // The last of it waits for the end, when it is known what Envoy is going to answer.
-        let may = Some(self.reader.releasable()).filter(|may| *may < self.length);
-        Ok(self.release(may.unwrap_or(self.left)).await?)
+    }
+
+    /// Lets go of what may leave. The last of it waits for the end, when it is known what Envoy is
+    /// going to answer.
+    pub(crate) async fn release(&mut self) -> Result<(), Deaf> {
+        match self.reader.releasable() {
+            may if may < self.length => self.let_go(may).await,
+            _ => Ok(()),
+        }
     }
 
     /// Lets so many bytes of it leave, from its beginning.
-    async fn release(&mut self, until: usize) -> Result<(), Deaf> {
-        if until > 0 && self.left == 0 {
-            let prefix = write::prefix(self.length);
-            self.relay.voice().say(Bytes::copy_from_slice(&prefix)).await?;
+    async fn let_go(&mut self, until: usize) -> Result<(), Deaf> {
+        if until <= self.left {
+            return Ok(());
+        }
+        let mut pieces = VecDeque::with_capacity(self.waiting.len() + 1);
+        if self.left == 0 {
+            pieces.push_back(prefix(self.length));
         }
         while self.left < until {
             let Some(data) = self.waiting.front_mut() else { break };
@@ -297,9 +312,9 @@ impl<'a> Streamed<'a> {
                 self.waiting.pop_front();
             }
             self.left += piece.len();
-            self.relay.voice().say(piece).await?;
+            pieces.push_back(piece);
         }
-        Ok(())
+        self.relay.voice().say(pieces).await
     }
 
     pub(crate) async fn end(mut self) -> Result<(), Fault> {
@@ -314,22 +329,27 @@ impl<'a> Streamed<'a> {
         let record = std::mem::replace(&mut self.record, fresh);
         let sent = record.done(tail.nonce.clone(), tail.version.clone()).await;
         relay.sent(&tail, sent, came);
-        Ok(self.release(length).await?)
+        Ok(self.let_go(length).await?)
     }
 
     /// Completes it with what Envoy refuses, if any of it has left.
     pub(crate) async fn cut(mut self) -> Result<(), Deaf> {
         let Some(ending) = self.reader.ending().filter(|_| self.left > 0) else { return Ok(()) };
-        self.release(self.reader.releasable()).await?;
+        self.let_go(self.reader.releasable()).await?;
         if ending.answered() {
             let type_url = self.reader.type_url().unwrap_or_default();
             self.relay.broken(type_url, Sent::broken());
         }
         for piece in ending {
-            self.relay.voice().say(piece).await?;
+            self.relay.voice().say([piece].into()).await?;
         }
         Ok(())
     }
+}
+
+/// What precedes a message of that length.
+fn prefix(length: usize) -> Bytes {
+    Bytes::copy_from_slice(&write::prefix(length))
 }
 
 /// What is gathered before it leaves.

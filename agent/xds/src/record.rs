@@ -19,6 +19,8 @@ pub(crate) struct Record<'a> {
     /// None if nobody keeps it.
     draft: Option<Draft>,
     resource: Resource,
+    /// Who brought what is told too.
+    names: bool,
     changes: Changes,
 }
 
@@ -38,19 +40,22 @@ impl<'a> Record<'a> {
     /// Of one that is kept already.
     pub(crate) fn passing(relay: &'a Relay, type_url: &str) -> Self {
         let (resource, changes) = (Resource::default(), Changes::default());
-        Self { relay, type_url: type_url.to_owned(), draft: None, resource, changes }
+        // In state of the world only who waits for one resource has to know which there are.
+        let delta = relay.flavour() == Flavour::Delta;
+        let names = delta || relay.session().waits_for_names(type_url);
+        Self { relay, type_url: type_url.to_owned(), draft: None, resource, names, changes }
     }
 
     pub(crate) async fn event(&mut self, event: Event) {
         match event {
             Event::Resource { length } => {
-                self.resource.begin();
+                self.resource.begin(self.relay.flavour());
                 if let Some(draft) = &mut self.draft {
                     draft.resource(length).await;
                 }
             }
             Event::Bytes(data) => {
-                if self.relay.flavour() == Flavour::Delta {
+                if self.names {
                     self.resource.bytes(&data);
                 }
                 self.keep(data).await;
@@ -76,9 +81,8 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// Delta names its resources; in state of the world nobody has to know.
     fn note(&mut self) {
-        if self.relay.flavour() == Flavour::Delta {
+        if self.names {
             let (name, version) = self.resource.known();
             // A push repeats most of what Envoy has; only what is new costs memory.
             if !self.relay.session().knows(&self.type_url, name, version) {

@@ -9,8 +9,10 @@ mod answers;
 mod asks;
 mod detour;
 mod fitting;
+mod gone;
 mod hearing;
 mod mending;
+mod notes;
 mod pace;
 mod replay;
 
@@ -26,7 +28,6 @@ use std::{
 use hawser_fit::Loadable;
 use hawser_lastgood::{Book, Pending};
 use hawser_node::Node;
-use hawser_proto::type_url;
 use hawser_rt::Throttle;
 use hawser_wire::{Flavour, Tail};
 use parking_lot::{Mutex, MutexGuard};
@@ -36,9 +37,9 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
-use self::age::Turned;
+use self::pace::Renewals;
 pub(crate) use self::{age::Ages, detour::Remote};
 use crate::{
     Options, Parts, Seen, Stale,
@@ -114,8 +115,11 @@ pub(crate) struct Relay {
     turned: Notify,
     /// There may be something to answer out of what is kept.
     wished: Notify,
+    renewals: Mutex<Renewals>,
     /// The stream to whoever answers is to be begun anew.
     renew: Notify,
+    /// A first request has come.
+    met: Notify,
     /// Something was asked.
     asked: Notify,
     /// The disk did not say in time what is kept.
@@ -145,7 +149,7 @@ struct Client {
     loadable: Option<Loadable>,
 }
 
-/// Since when nobody answers.
+/// Since when Envoy waits, or may have to.
 #[derive(Debug, Default)]
 struct Away {
     /// None before Envoy has asked.
@@ -168,7 +172,9 @@ impl Relay {
             client: OnceLock::new(),
             turned: Notify::new(),
             wished: Notify::new(),
+            renewals: Mutex::new(Renewals::new()),
             renew: Notify::new(),
+            met: Notify::new(),
             asked: Notify::new(),
             late: Notify::new(),
             doubted: Notify::new(),
@@ -182,7 +188,7 @@ impl Relay {
             () = self.shared.stop.cancelled() => Ended::Stopped,
             () = self.voice.closed() => Ended::Envoy,
             ended = self.listen(requests) => ended,
-            _deaf = self.answer() => Ended::Envoy,
+            ended = self.answer() => ended,
             never = self.heed() => match never {},
             never = self.open_late() => match never {},
             never = self.mend() => match never {},
@@ -237,6 +243,7 @@ impl Relay {
                 () = changed(&mut node) => {
                     let now = address(&node.borrow_and_update());
                     if self.session().moved(now) {
+                        self.renewals.lock().ask();
                         self.renew.notify_one();
                     }
                 }
@@ -278,19 +285,6 @@ impl Relay {
         self.note(Note::Rejected { type_url: brief(type_url), version, error });
     }
 
-    fn note(&self, note: Note) {
-        debug!(flow = "xds", flavour = self.flavour.name(), ?note, "message");
-        if let Note::Rejected { type_url, version, error } = &note
-            && let Some(suppressed) = refusals(type_url).allow()
-        {
-            warn!(flow = "xds", type_url, version, error, suppressed, "envoy refuses a push");
-        }
-        // What programs do would hide what Envoy does.
-        if !self.is_program() || matches!(note, Note::Withheld { .. }) {
-            self.shared.seen.note(note, SystemTime::now());
-        }
-    }
-
     /// Tells when what Envoy has gets old, and when it is fresh again.
     fn look_at_age(&self) {
         if self.is_program() {
@@ -305,12 +299,13 @@ impl Relay {
         }
         let stale = age.stale.clone();
         age.told.clone_from(&stale);
-        match self.shared.ages.note(&self.shared.seen, self.number, stale) {
-            Turned::Stale => {
-                warn!(flow = "xds", "configuration is stale: envoy runs on what it took last");
-            }
-            Turned::Fresh => info!(flow = "xds", "configuration is fresh again"),
-            Turned::Neither => {}
+        self.shared.ages.note(&self.shared.seen, self.number, stale);
+    }
+
+    /// If it is, another stream may have said that it is not.
+    fn is_fresh(&self) {
+        if !self.is_program() && self.age.lock().told.is_none() {
+            self.shared.ages.note(&self.shared.seen, self.number, None);
         }
     }
 
@@ -318,11 +313,14 @@ impl Relay {
     fn over(&self) {
         let program = self.is_program();
         if self.age.lock().told.take().is_some() {
-            // That it is over makes nothing fresh.
-            self.shared.ages.note(&self.shared.seen, self.number, None);
+            self.shared.ages.over(&self.shared.seen, self.number);
         }
         if program {
-            self.shared.seen.change(|standing| standing.programs -= 1);
+            let who = self.who();
+            self.shared.seen.change(|standing| {
+                standing.programs -= 1;
+                standing.refusing.retain(|(client, _), _| *client != who);
+            });
         }
     }
 }
@@ -337,20 +335,6 @@ fn address(node: &Node) -> Address {
 async fn changed<T>(watched: &mut watch::Receiver<T>) {
     if watched.changed().await.is_err() {
         std::future::pending::<()>().await;
-    }
-}
-
-/// Refusals are told once a minute for each type: one of listeners must not hide behind one of
-/// clusters.
-fn refusals(type_url: &str) -> &'static Throttle {
-    static TOLD: [Throttle; 5] = [const { Throttle::new(PERIOD) }; 5];
-    let [clusters, listeners, routes, endpoints, others] = &TOLD;
-    match type_url {
-        type_url::CLUSTER => clusters,
-        type_url::LISTENER => listeners,
-        type_url::ROUTE => routes,
-        type_url::ENDPOINT => endpoints,
-        _ => others,
     }
 }
 

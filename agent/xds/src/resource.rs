@@ -1,6 +1,8 @@
-//! The name and the version of a delta `Resource` whose bytes pass.
+//! The name and the version of a resource whose bytes pass: a delta `Resource`, or an `Any`, whose
+//! value says its name itself.
 
 use bytes::Bytes;
+use hawser_wire::Flavour;
 
 /// Follows one resource after the other. Whoever gave the bytes has checked them: what makes no
 /// sense here is passed over.
@@ -10,6 +12,14 @@ pub(crate) struct Resource {
     text: Vec<u8>,
     version: String,
     name: String,
+    /// Where in an `Any`, if it is one.
+    any: Option<Any>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Any {
+    Outside,
+    Value,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -36,8 +46,9 @@ impl State {
 
 impl Resource {
     /// A resource begins.
-    pub(crate) fn begin(&mut self) {
-        *self = Self::default();
+    pub(crate) fn begin(&mut self, flavour: Flavour) {
+        let any = (flavour == Flavour::Sotw).then_some(Any::Outside);
+        *self = Self { any, ..Self::default() };
     }
 
     /// Its next bytes.
@@ -96,6 +107,15 @@ impl Resource {
 
     fn value(&mut self, field: u32, length: u64) -> State {
         self.text.clear();
+        let field = match (self.any, field) {
+            (None, field) => field,
+            (Some(Any::Outside), VALUE) => {
+                self.any = Some(Any::Value);
+                return State::TAG;
+            }
+            (Some(Any::Value), VALUES_NAME) => NAME,
+            (Some(_), _) => 0,
+        };
         match field {
             VERSION | NAME if length > 0 => State::Text(field, length),
             VERSION | NAME => {
@@ -126,3 +146,41 @@ fn split(rest: &[u8], left: u64) -> (&[u8], &[u8], u64) {
 
 const VERSION: u32 = 1;
 const NAME: u32 = 3;
+/// Of an `Any`.
+const VALUE: u32 = 2;
+/// Of all types that are asked for by name.
+const VALUES_NAME: u32 = 1;
+
+#[cfg(test)]
+mod tests {
+    use hawser_wire::write;
+
+    use super::*;
+
+    #[test]
+    fn the_name_is_found_in_either_form_however_the_bytes_come() {
+        let mut value = Vec::new();
+        write::bytes(&mut value, 4, b"a policy");
+        write::bytes(&mut value, 1, b"outbound|80||a.b");
+        write::number(&mut value, 6, 300);
+        let mut any = Vec::new();
+        write::bytes(&mut any, 1, b"a type");
+        write::bytes(&mut any, 2, &value);
+        let mut resource = Vec::new();
+        write::bytes(&mut resource, 2, &any);
+        write::bytes(&mut resource, 1, b"v1");
+        write::bytes(&mut resource, 3, b"outbound|80||a.b");
+        for (flavour, bytes, version) in
+            [(Flavour::Sotw, &any, ""), (Flavour::Delta, &resource, "v1")]
+        {
+            for piece in 1..=bytes.len() {
+                let mut found = Resource::default();
+                found.begin(flavour);
+                for data in bytes.chunks(piece) {
+                    found.bytes(&Bytes::copy_from_slice(data));
+                }
+                assert_eq!(found.known(), ("outbound|80||a.b", version), "{piece}");
+            }
+        }
+    }
+}

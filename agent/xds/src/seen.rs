@@ -31,6 +31,8 @@ pub struct Standing {
     pub stale: Option<Stale>,
     /// What went to Envoy, by type URL.
     pub types: BTreeMap<String, Exchange>,
+    /// What programs refuse: by who they are, and by type URL.
+    pub refusing: BTreeMap<(String, String), Rejection>,
     /// Messages that could not be read, and did not pass.
     pub unreadable: u64,
     /// Messages of types that are not for the other side, and did not pass.
@@ -81,6 +83,8 @@ pub struct Exchange {
     pub rejections: u64,
     /// The last of them.
     pub rejected: Option<Rejection>,
+    /// Envoy has not taken since what it refused.
+    pub refuses: bool,
 }
 
 /// A version of the resources of a type.
@@ -170,6 +174,24 @@ impl Seen {
     pub(crate) fn note(&self, note: Note, at: SystemTime) {
         self.change(|standing| standing.note(note, at));
     }
+
+    /// Notes what a program does.
+    pub(crate) fn note_of(&self, program: String, note: Note, at: SystemTime) {
+        self.0.send_if_modified(|standing| match note {
+            Note::Accepted { type_url, mends: true, .. } => {
+                standing.refusing.remove(&(program, type_url)).is_some()
+            }
+            Note::Rejected { type_url, version, error } => {
+                let (key, room) = ((program, type_url), standing.refusing.len() < MOST_REFUSING);
+                let room = room || standing.refusing.contains_key(&key);
+                if room {
+                    standing.refusing.insert(key, Rejection { version, at, error });
+                }
+                room
+            }
+            _ => false,
+        });
+    }
 }
 
 impl Standing {
@@ -184,16 +206,18 @@ impl Standing {
                     exchange.sent = Some(Version { version, at, resources });
                 }
             }
-            Note::Accepted { type_url, version } => {
+            Note::Accepted { type_url, version, mends } => {
                 if let Some(exchange) = self.exchange(type_url) {
                     let sent = exchange.sent.as_ref().filter(|sent| sent.version == version);
                     let resources = sent.map_or(0, |sent| sent.resources);
                     exchange.accepted = Some(Version { version, at, resources });
+                    exchange.refuses &= !mends;
                 }
             }
             Note::Rejected { type_url, version, error } => {
                 if let Some(exchange) = self.exchange(type_url) {
                     exchange.rejections += 1;
+                    exchange.refuses = true;
                     exchange.rejected = Some(Rejection { version, at, error });
                 }
             }
@@ -211,4 +235,5 @@ impl Standing {
 
 const MOST_TYPES: usize = 64;
 /// As many as anybody would read.
+const MOST_REFUSING: usize = 64;
 const MOST_LACKS: usize = 256;

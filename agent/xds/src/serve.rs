@@ -10,12 +10,14 @@ use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
 };
+use tokio_stream::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 
 use crate::{
     Seen,
     downstream::{Downstream, MOST_STREAMS},
+    gathered::Gathered,
     metrics::Metrics,
     outage::Outage,
     relay::{Shared, relay},
@@ -27,6 +29,8 @@ use crate::{
 pub struct Options {
     /// Who may connect besides root and the agent's own user.
     pub peers: uds::Peers,
+    /// Envoy's users: whom the programs of others never keep out.
+    pub envoy: Vec<u32>,
     /// How long Envoy waits for an answer before it is given what it took last.
     pub stale_after: Duration,
     /// For which Envoy it has to fit.
@@ -89,9 +93,9 @@ pub async fn serve(
         .initial_connection_window_size(WINDOW)
         .max_concurrent_streams(MOST_STREAMS_PER_CONNECTION)
         .http2_max_header_list_size(LARGEST_HEADERS)
-        .add_service(Downstream::new(accepted))
+        .add_service(Downstream::new(accepted, &options.envoy))
         .serve_with_incoming_shutdown(
-            uds::Incoming::new(door, options.peers.clone()),
+            uds::Incoming::new(door, options.peers.clone()).map(|it| it.map(Gathered::new)),
             stop.clone().cancelled_owned(),
         );
     let mut server = std::pin::pin!(server);

@@ -16,6 +16,7 @@
 mod asking;
 mod compose;
 mod epoch;
+mod fresh;
 mod names;
 mod node;
 mod queue;
@@ -38,6 +39,7 @@ use self::{
     topic::{About, Origin, Topic},
 };
 pub(crate) use self::{
+    compose::removal,
     names::Changes,
     node::{Address, Introduction},
     told::{Heard, Note, Refusal, Wish},
@@ -86,7 +88,7 @@ impl<R> Session<R> {
         }
         if is_kept(asking.type_url) {
             let note = Note::Withheld { type_url: brief(asking.type_url) };
-            return Ok(Heard { note, accepted: None, less: None, has: None });
+            return Ok(Heard { note, accepted: Vec::new(), less: None, has: None });
         }
         let first = !self.topics.contains_key(asking.type_url);
         if first && self.topics.len() >= MOST_TYPES {
@@ -103,10 +105,17 @@ impl<R> Session<R> {
         let wants = topic.wants(self.flavour, &asking, first);
         let about_now = match &about {
             About::Nothing => true,
-            About::New(origin, sent) => self.epoch.is(*origin) && !sent.broken,
+            About::New(origin, sent, _) => self.epoch.is(*origin) && !sent.broken,
             About::Old(origin) => origin.is_some_and(|origin| self.epoch.is(origin)),
         };
-        let (note, accepted) = topic.settle(&asking, about);
+        let (note, mut accepted) = topic.settle(&asking, about);
+        if about_now && matches!(note, Note::Accepted { .. }) {
+            topic.stale = false;
+        }
+        // What told all there was is told again by what came after it.
+        if self.tells_all(asking.type_url) || self.flavour == Flavour::Delta {
+            accepted.drain(..accepted.len().saturating_sub(1));
+        }
         self.forward(message, &asking, about_now, wants.changed);
         let bytes = self.queue.bytes() + self.topics.values().map(Topic::size).sum::<usize>();
         if bytes > MOST_WAITING {
@@ -210,9 +219,10 @@ impl<R> Session<R> {
         self.queue.push(Waiting { type_url, message, replaceable: sotw, replaces: sotw });
     }
 
-    /// Whether a response of that type is for Envoy.
-    pub(crate) fn passes(&self, type_url: &str) -> bool {
-        !is_kept(type_url) && self.topics.contains_key(type_url)
+    /// A response of that type comes: whether it is for Envoy.
+    pub(crate) fn passes(&mut self, type_url: &str) -> bool {
+        let topic = self.topics.get_mut(type_url).filter(|_| !is_kept(type_url));
+        topic.map(|topic| topic.told_in = self.epoch.number).is_some()
     }
 
     /// Whether the next response of that type replaces all that Envoy has of it.
@@ -223,10 +233,9 @@ impl<R> Session<R> {
         }
     }
 
-    /// The types that Envoy wants by name, with the names.
-    pub(crate) fn all_wanted(&self) -> Vec<(String, Option<Vec<String>>)> {
-        let topics = self.topics.iter();
-        topics.map(|(type_url, topic)| (type_url.clone(), topic.wanted(self.flavour))).collect()
+    /// Whether Envoy waits for single resources of that type, which it has not named before.
+    pub(crate) fn waits_for_names(&self, type_url: &str) -> bool {
+        self.topics.get(type_url).is_some_and(Topic::waits_for_names)
     }
 
     /// Whether a resource in that version is no news to Envoy.
@@ -244,12 +253,14 @@ impl<R> Session<R> {
     }
 
     /// A response of the present epoch is going to Envoy.
-    pub(crate) fn sent(&mut self, type_url: &str, sent: Sent<R>) {
+    pub(crate) fn sent(&mut self, type_url: &str, mut sent: Sent<R>) {
         let origin = Origin::Epoch(self.epoch.number);
         if let Some(topic) = self.topics.get_mut(type_url) {
             if !sent.broken {
                 topic.answered(&sent.changes);
-                topic.stale = false;
+            }
+            if self.flavour == Flavour::Sotw {
+                sent.changes = Changes::default();
             }
             topic.sent(origin, sent);
         }
@@ -263,6 +274,8 @@ impl<R> Session<R> {
     pub(crate) fn refuse(&mut self, type_url: &str, nonce: &str, reason: &str) {
         let Some(topic) = self.topics.get_mut(type_url) else { return };
         topic.told_some();
+        // What comes next does not name all there is either.
+        topic.names_anew();
         if topic.asked_in != self.epoch.number || !self.epoch.open {
             return;
         }
@@ -323,18 +336,6 @@ impl<R> Session<R> {
         self.epoch.outdated && !self.epoch.heard
     }
 
-    /// Whether some of what Envoy has is what was kept, and may not hold any more.
-    pub(crate) fn is_stale(&self) -> bool {
-        self.topics.values().any(|topic| topic.stale)
-    }
-
-    /// Whoever answers has had time to say what has changed: what it did not speak of still holds.
-    pub(crate) fn confirmed(&mut self) {
-        for topic in self.topics.values_mut() {
-            topic.stale &= topic.asked_in != self.epoch.number;
-        }
-    }
-
     /// All that Envoy wants of a type by its name; none if it wants everything.
     pub(crate) fn wanted(&self, type_url: &str) -> Option<Vec<String>> {
         self.topics.get(type_url)?.wanted(self.flavour)
@@ -343,23 +344,26 @@ impl<R> Session<R> {
 
 impl<R> Topic<R> {
     /// Takes note of Envoy's verdict.
-    fn settle(&mut self, asking: &Asking<'_>, about: About<R>) -> (Note, Option<R>) {
+    fn settle(&mut self, asking: &Asking<'_>, about: About<R>) -> (Note, Vec<R>) {
         let type_url = brief(asking.type_url);
         match (about, asking.rejection) {
-            (About::New(_, sent), Some(_)) if sent.broken => (Note::Nothing, None),
-            (About::New(_, sent), Some(error)) => {
+            (About::New(_, sent, _), Some(_)) if sent.broken => (Note::Nothing, Vec::new()),
+            (About::New(_, sent, _), Some(error)) => {
+                self.refused(&sent.changes);
                 let (version, error) = (brief(&sent.version), brief(error));
-                (Note::Rejected { type_url, version, error }, None)
+                (Note::Rejected { type_url, version, error }, Vec::new())
             }
-            (About::New(_, sent), None) => {
+            (About::New(_, sent, mut covered), None) => {
                 self.accepted(&sent.version, &sent.changes);
-                (Note::Accepted { type_url, version: brief(&sent.version) }, sent.receipt)
+                covered.extend(sent.receipt);
+                let mends = self.refused.is_empty();
+                (Note::Accepted { type_url, version: brief(&sent.version), mends }, covered)
             }
             (_, Some(error)) => {
                 let (version, error) = (String::new(), brief(error));
-                (Note::Rejected { type_url, version, error }, None)
+                (Note::Rejected { type_url, version, error }, Vec::new())
             }
-            (_, None) => (Note::Asked { type_url }, None),
+            (_, None) => (Note::Asked { type_url }, Vec::new()),
         }
     }
 

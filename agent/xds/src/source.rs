@@ -57,6 +57,12 @@ pub trait Answers: fmt::Debug + Send {
     /// should. What is not taken holds the source up. Cancel-safe.
     fn chunk(&mut self) -> BoxFuture<'_, Result<Option<Bytes>, Lost>>;
 
+    /// More bytes, if they are here already: to be taken in one go with those before. How the
+    /// stream has ended is left for [`Self::chunk`] to tell.
+    fn more(&mut self) -> Option<Bytes> {
+        None
+    }
+
     /// A first good message has come.
     fn heard(&mut self);
 
@@ -71,12 +77,14 @@ pub struct Lost {
     pub reason: BoxError,
     /// The next attempt is made in another way, so that waiting is of no use.
     pub at_once: bool,
+    /// What was asked is what it does not like: the next stream would end so too.
+    pub refused: bool,
 }
 
 impl Lost {
     /// For that reason; the next attempt is better made later.
     pub fn new(reason: impl Into<BoxError>) -> Self {
-        Self { reason: reason.into(), at_once: false }
+        Self { reason: reason.into(), at_once: false, refused: false }
     }
 }
 

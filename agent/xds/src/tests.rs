@@ -6,6 +6,8 @@ mod modules;
 mod own;
 mod raw;
 mod relay;
+mod script;
+mod slots;
 mod trouble;
 pub(crate) mod words;
 

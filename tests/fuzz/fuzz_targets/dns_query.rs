@@ -5,24 +5,32 @@
 use std::sync::LazyLock;
 
 use hawser_dns::{
-    Scope, Table,
-    answer::{Action, MAX_QUERY, Transport, answer, fail},
-    message::{HEADER, Query, Record, flag, kind, number},
+    Scope, Search, Style, Table,
+    answer::{Action, MAX_QUERY, Transport, View, answer, fail},
+    message::{HEADER, Query, Record, flag, kind, number, rcode},
 };
-use hawser_proto::istio::nds::{NameInfo, NameTable};
+use hawser_proto::{
+    Names,
+    istio::nds::{NameInfo, NameTable},
+};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|packet: &[u8]| {
     let mut dice = fastrand::Rng::with_seed(1);
     let mut out = Vec::new();
     for transport in [Transport::Udp, Transport::Tcp] {
-        for table in [None, Some(&*TABLE)] {
-            match answer(packet, table, transport, &mut dice, &mut out) {
-                Action::Answer => check(packet, transport, &out),
-                Action::Refuse => assert_eq!(out.len(), HEADER),
+        for view in views() {
+            match answer(packet, &view, transport, &mut dice, &mut out) {
+                Action::Answer => check(packet, &view, transport, &out),
+                Action::Refuse if out.len() == HEADER => assert_eq!(out[..2], packet[..2]),
+                Action::Refuse => {
+                    assert_eq!(out[3] & flag::RCODE, rcode::REFUSED);
+                    check(packet, &view, transport, &out);
+                }
                 Action::Relay(errand) => {
                     fail(packet, &errand, &mut out);
-                    check(packet, transport, &out);
+                    assert!(out.len() <= errand.limit);
+                    check(packet, &view, transport, &out);
                 }
                 Action::Drop => {}
             }
@@ -30,11 +38,22 @@ fuzz_target!(|packet: &[u8]| {
     }
 });
 
-fn check(packet: &[u8], transport: Transport, answer: &[u8]) {
+/// With and without a table, in each style, for askers near and far.
+fn views() -> impl Iterator<Item = View<'static>> {
+    TABLES.iter().flat_map(|(style, table)| {
+        [None, Some(table)].into_iter().flat_map(|table| {
+            [false, true].map(|far| View { table, search: &SEARCH, style: *style, far })
+        })
+    })
+}
+
+fn check(packet: &[u8], view: &View<'_>, transport: Transport, answer: &[u8]) {
     let query = Query::parse(packet).expect("only a query is answered");
-    let limit = match transport {
-        Transport::Udp => query.payload().min(MAX_QUERY),
-        Transport::Tcp => usize::from(u16::MAX),
+    let limit = match (transport, view.style) {
+        (Transport::Tcp, _) => usize::from(u16::MAX),
+        (Transport::Udp, _) if view.far => query.payload().min(1232),
+        (Transport::Udp, Style::Plain) => query.payload().min(MAX_QUERY),
+        (Transport::Udp, Style::Istio) => query.payload(),
     };
     assert!(answer.len() <= limit);
     assert_eq!(answer[..2], packet[..2]);
@@ -45,15 +64,51 @@ fn check(packet: &[u8], transport: Transport, answer: &[u8]) {
     for count in [6, 8, 10] {
         for _ in 0..number(answer, count).expect("a header") {
             let record = Record::read(answer, at).expect("as many records as the header says");
-            options += usize::from(record.kind == kind::OPT);
+            let owner = name(answer, at);
+            match record.kind {
+                kind::OPT => options += 1,
+                kind::CNAME | kind::PTR | kind::SOA => drop(name(answer, record.fields + 8)),
+                _ => assert!(
+                    view.style == Style::Istio
+                        || !owner.starts_with(b"\x01*")
+                        || packet[HEADER..].starts_with(b"\x01*")
+                ),
+            }
             at = record.end;
         }
     }
     assert_eq!(at, answer.len());
-    assert_eq!(options, usize::from(query.edns.is_some()));
+    assert_eq!(options, usize::from(query.edns.is_some() && view.style == Style::Plain));
 }
 
-static TABLE: LazyLock<Table> = LazyLock::new(|| {
+/// A name, whose pointers lead back and to the end.
+fn name(message: &[u8], mut at: usize) -> Vec<u8> {
+    let mut name = Vec::new();
+    loop {
+        match message[at] {
+            0 => break,
+            length @ 1..64 => {
+                name.extend_from_slice(&message[at..=at + usize::from(length)]);
+                at += 1 + usize::from(length);
+            }
+            _ => {
+                let to = usize::from(number(message, at).expect("a pointer") & 0x3fff);
+                assert!((HEADER..at).contains(&to));
+                at = to;
+            }
+        }
+    }
+    assert!(name.len() < 255);
+    name
+}
+
+static SEARCH: LazyLock<Search> =
+    LazyLock::new(|| Search::new(&["n.svc.cluster.local".into(), "example".into()]));
+
+static TABLES: LazyLock<[(Style, Table); 2]> =
+    LazyLock::new(|| [Style::Plain, Style::Istio].map(|style| (style, table(style))));
+
+fn table(style: Style) -> Table {
     let info = |ips: &[&str]| NameInfo {
         ips: ips.iter().map(|ip| (*ip).to_owned()).collect(),
         registry: "Kubernetes".into(),
@@ -72,7 +127,8 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
     let scope = Scope {
         namespace: "n".into(),
         domain: "n.svc.cluster.local".into(),
-        search: vec!["n.svc.cluster.local".into(), "example".into()],
+        style,
+        ..Scope::default()
     };
-    Table::build(&NameTable { table: table.into() }, &scope).0
-});
+    Table::build(&Names::from(&NameTable { table: table.into() }), &scope).0
+}

@@ -3,15 +3,18 @@
 #![no_main]
 
 use hawser_dns::{
-    answer::{Action, Errand, Transport, answer},
-    message::{HEADER, Record, number},
+    Search, Style,
+    answer::{Action, Errand, Transport, View, answer},
+    message::{HEADER, Record, flag, kind, number, rcode},
     reply,
 };
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     let mut dice = fastrand::Rng::with_seed(1);
-    let Action::Relay(errand) = answer(QUERY, None, Transport::Udp, &mut dice, &mut Vec::new())
+    let search = Search::default();
+    let view = View { table: None, search: &search, style: Style::Plain, far: false };
+    let Action::Relay(errand) = answer(QUERY, &view, Transport::Udp, &mut dice, &mut Vec::new())
     else {
         panic!("an unknown name is relayed");
     };
@@ -25,7 +28,9 @@ fuzz_target!(|bytes: &[u8]| {
     }
     for known in [false, true] {
         for limit in [512, errand.limit] {
-            passed_on(&reply, Errand { known, limit, ..errand });
+            for style in [Style::Plain, Style::Istio] {
+                passed_on(&reply, Errand { known, limit, style, ..errand });
+            }
         }
     }
 });
@@ -39,16 +44,27 @@ fn passed_on(reply: &[u8], errand: Errand) {
     if passed.len() > HEADER {
         assert_eq!(passed[HEADER..errand.question_end], QUERY[HEADER..errand.question_end]);
     }
+    if errand.known {
+        assert_ne!(passed[3] & flag::RCODE, rcode::NAME_ERROR);
+    }
     if reply.len() <= errand.limit {
         return;
     }
-    let mut at = errand.question_end;
+    if errand.style == Style::Istio {
+        assert_eq!(passed[3] & flag::RCODE, rcode::SERVER_FAILURE);
+    } else {
+        assert_ne!(passed[2] & flag::TRUNCATED, 0);
+    }
+    let (mut at, mut options) = (errand.question_end, 0);
     for count in [6, 8, 10] {
         for _ in 0..number(&passed, count).expect("a header") {
-            at = Record::read(&passed, at).expect("as many records as the header says").end;
+            let record = Record::read(&passed, at).expect("as many records as the header says");
+            options += usize::from(record.kind == kind::OPT);
+            at = record.end;
         }
     }
     assert_eq!(at, passed.len());
+    assert!(errand.style == Style::Plain || options == 0);
 }
 
 /// Of the query that goes to the resolver.

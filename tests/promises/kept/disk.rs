@@ -45,8 +45,7 @@ async fn full(flavour: Flavour) -> Result<()> {
     save(&watched, &disk, "while-full")?;
     disk.clear(pid).await?;
     watched.hears("room-again").await?;
-    // What has passed in the meantime comes again with istiod's next full push.
-    watched.rig.mesh.istiod.world().push_again();
+    // What has passed in the meantime is asked for anew.
     is_over(&watched, ONE_SERVICE + 5).await?;
     save(&watched, &disk, "afterwards")?;
 
@@ -96,8 +95,7 @@ async fn read_only(flavour: Flavour) -> Result<()> {
     save(&watched, &disk, "while-read-only")?;
     disk.writable(watched.agent.pid()).await?;
     watched.hears("writable-again").await?;
-    // What has passed in the meantime comes again with istiod's next full push.
-    watched.rig.mesh.istiod.world().push_again();
+    // What has passed in the meantime is asked for anew.
     is_over(&watched, ONE_SERVICE + 2).await?;
     save(&watched, &disk, "afterwards")?;
 

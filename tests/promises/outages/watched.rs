@@ -125,7 +125,7 @@ impl Watched {
         let joined = wait_for("both streams to be joined", async || {
             let status = self.rig.status().await?;
             let relay = &status["relay"];
-            ensure!(relay["joined"] == 1 && relay["stale"].is_null(), "{relay}");
+            ensure!(relay["joined"] == 1 && is_fresh(relay), "{relay}");
             ensure!(status["istiod"]["connected"] == true, "{}", status["istiod"]);
             Ok(())
         });
@@ -210,4 +210,11 @@ impl Watched {
         let log = fs::read(self.agent.log()).context("read the log")?;
         Ok(log.iter().filter(|byte| **byte == b'\n').count())
     }
+}
+
+/// Whether what Envoy has is of today, but for what it refuses.
+pub(crate) fn is_fresh(relay: &Value) -> bool {
+    let types = relay["types"].as_object();
+    let refuses = types.is_some_and(|types| types.values().any(|seen| seen["refuses"] == true));
+    relay["stale"].is_null() || refuses
 }

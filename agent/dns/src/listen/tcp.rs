@@ -4,7 +4,10 @@
 //! take up is bounded: connections, queries on one of them, queries under way, the time between
 //! two whole queries (so that a dribble of octets does not count), and the time to take an answer.
 
+mod hall;
+
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,11 +19,12 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use crate::Proxy;
-use crate::answer::{self, Action, Transport};
+use super::admit;
+use crate::answer::{Action, Transport};
+use crate::relay::{Asker, Taken};
+use crate::worker::Place;
+use hall::{Hall, Seat};
 
-/// Connections of one listener; more wait in the kernel.
-const CONNECTIONS: usize = 64;
 /// Queries under way on one connection; more wait in the stream.
 const PIPELINE: usize = 16;
 /// Queries of one connection.
@@ -28,7 +32,7 @@ const QUERIES: usize = 128;
 /// Time for the first query.
 const FIRST: Duration = Duration::from_secs(2);
 /// Time for each further one.
-const IDLE: Duration = Duration::from_secs(8);
+const IDLE: Duration = Duration::from_secs(5);
 /// Time for an answer to be taken.
 const WRITE: Duration = Duration::from_secs(2);
 /// What stops a connection from being accepted (no file descriptors left) is not gone at once.
@@ -37,23 +41,45 @@ const PAUSE: Duration = Duration::from_millis(100);
 static UNACCEPTABLE: Throttle = Throttle::new(Duration::from_secs(60));
 
 /// Accepts until told to stop, then lets every connection finish what it was asked.
-pub(crate) async fn serve(listener: TcpListener, proxy: Arc<Proxy>, stop: CancellationToken) {
+pub(crate) async fn serve(listener: TcpListener, place: Arc<Place>, stop: CancellationToken) {
     let mut connections = JoinSet::new();
+    let mut hall = Hall::default();
+    let mut next = None;
     loop {
-        let accepted = tokio::select! {
-            () = stop.cancelled() => break,
-            Some(_) = connections.join_next() => continue,
-            accepted = listener.accept(), if connections.len() < CONNECTIONS => accepted,
-        };
-        match accepted {
-            Ok((stream, peer)) => {
-                let (proxy, stop) = (Arc::clone(&proxy), stop.clone());
-                connections.spawn(async move {
-                    if let Err(error) = Conversation::new(stream).run(&proxy, &stop).await {
+        let open = hall.is_open();
+        if open && let Some((stream, peer)) = next.take() {
+            let (comes, refused) = hall.admit(SocketAddr::ip(&peer));
+            place.counts.connections_refused.more(refused);
+            if comes {
+                let (place, stop) = (Arc::clone(&place), stop.clone());
+                let seat = hall.seat(peer.ip());
+                place.counts.connections.add();
+                let conversation = Conversation::new(stream, peer, Arc::clone(&seat));
+                let task = connections.spawn(async move {
+                    if let Err(error) = conversation.run(&place, &stop).await {
                         debug!(%peer, error = %Chain(&error), "connection ended early");
                     }
                 });
+                hall.take(task.id(), seat);
             }
+            continue;
+        }
+        // Each branch may be dropped.
+        let accepted = tokio::select! {
+            () = stop.cancelled() => break,
+            Some(ended) = connections.join_next_with_id() => {
+                hall.free(ended.map_or_else(|error| error.id(), |(id, ())| id));
+                place.counts.connections.less();
+                continue;
+            }
+            accepted = listener.accept(), if open => accepted,
+            () = hall.idle(), if !open => continue,
+        };
+        match accepted {
+            // Meanwhile those who could have left may have asked something: then it has to wait.
+            Ok((stream, peer)) if may_come(&stream, peer, &place) => next = Some((stream, peer)),
+            // Closed at once: a place is not for those who may not ask.
+            Ok(_) => {}
             Err(error) => {
                 if let Some(suppressed) = UNACCEPTABLE.allow() {
                     warn!(error = %Chain(&error), suppressed, "cannot accept connections");
@@ -63,12 +89,26 @@ pub(crate) async fn serve(listener: TcpListener, proxy: Arc<Proxy>, stop: Cancel
         }
     }
     drop(listener);
-    while connections.join_next().await.is_some() {}
+    while connections.join_next().await.is_some() {
+        place.counts.connections.less();
+    }
+}
+
+/// Whether a connection is to be served at all.
+fn may_come(stream: &TcpStream, peer: SocketAddr, place: &Place) -> bool {
+    let asked = stream.local_addr().map(|local| local.ip());
+    let admitted = asked.is_ok_and(|asked| admit::admits(&place.allow, peer, asked));
+    if !admitted {
+        place.counts.forbidden.add();
+    }
+    admitted
 }
 
 /// One connection.
 struct Conversation {
     stream: TcpStream,
+    peer: SocketAddr,
+    seat: Arc<Seat>,
     /// Octets that came and are not yet a whole query.
     incoming: Vec<u8>,
     out: Vec<u8>,
@@ -83,9 +123,11 @@ struct Conversation {
 }
 
 impl Conversation {
-    fn new(stream: TcpStream) -> Self {
+    fn new(stream: TcpStream, peer: SocketAddr, seat: Arc<Seat>) -> Self {
         Self {
             stream,
+            peer,
+            seat,
             incoming: Vec::new(),
             out: Vec::new(),
             frame: Vec::new(),
@@ -97,14 +139,16 @@ impl Conversation {
         }
     }
 
-    async fn run(mut self, proxy: &Proxy, stop: &CancellationToken) -> io::Result<()> {
+    async fn run(mut self, place: &Place, stop: &CancellationToken) -> io::Result<()> {
         self.stream.set_nodelay(true)?;
         loop {
-            self.take_queries(proxy).await?;
+            self.take_queries(place).await?;
             if !self.open && self.relayed.is_empty() {
                 return Ok(());
             }
             let listening = self.open && self.relayed.len() < PIPELINE;
+            let idle = self.relayed.is_empty();
+            self.seat.is_busy(!idle);
             // Each branch may be dropped: `read_buf` has then read nothing, `join_next` taken nothing.
             tokio::select! {
                 Some(reply) = self.relayed.join_next() => {
@@ -115,6 +159,7 @@ impl Conversation {
                     self.open = read? > 0;
                 }
                 () = sleep_until(self.deadline), if listening => self.open = false,
+                () = self.seat.leave(), if idle => return Ok(()),
                 () = stop.cancelled(), if self.open => self.open = false,
             }
         }
@@ -122,7 +167,7 @@ impl Conversation {
 
     /// Answers every query that has come whole, or gives it to the relay, as long as there is room
     /// for another one.
-    async fn take_queries(&mut self, proxy: &Proxy) -> io::Result<()> {
+    async fn take_queries(&mut self, place: &Place) -> io::Result<()> {
         let incoming = std::mem::take(&mut self.incoming);
         let mut rest = incoming.as_slice();
         while self.open && self.relayed.len() < PIPELINE {
@@ -131,7 +176,7 @@ impl Conversation {
             self.deadline = Instant::now() + IDLE;
             self.queries += 1;
             self.open = self.queries < QUERIES;
-            self.query(packet, proxy).await?;
+            self.query(packet, place).await?;
         }
         let taken = incoming.len() - rest.len();
         self.incoming = incoming;
@@ -139,17 +184,21 @@ impl Conversation {
         Ok(())
     }
 
-    async fn query(&mut self, packet: &[u8], proxy: &Proxy) -> io::Result<()> {
-        match proxy.answer(packet, Transport::Tcp, &mut self.dice, &mut self.out) {
+    async fn query(&mut self, packet: &[u8], place: &Place) -> io::Result<()> {
+        let from = Asker { address: self.peer, transport: Transport::Tcp };
+        let action = {
+            let sight = place.sight();
+            place.answer(packet, &sight, from, &mut self.dice, &mut self.out)
+        };
+        match action {
             Action::Answer | Action::Refuse => {}
             Action::Drop => return Ok(()),
-            Action::Relay(errand) => match proxy.relay.take(packet, errand, Transport::Tcp) {
-                Some(reply) => {
+            Action::Relay(errand) => {
+                if let Taken::Later(reply) = place.relay.take(packet, errand, from, &mut self.out) {
                     self.relayed.spawn(reply);
                     return Ok(());
                 }
-                None => answer::fail(packet, &errand, &mut self.out),
-            },
+            }
         }
         let out = std::mem::take(&mut self.out);
         self.send(&out).await?;
@@ -163,6 +212,7 @@ impl Conversation {
         self.frame.extend_from_slice(&len.to_be_bytes());
         self.frame.extend_from_slice(answer);
         timeout(WRITE, self.stream.write_all(&self.frame)).await??;
+        self.seat.stirs();
         self.deadline = Instant::now() + IDLE;
         Ok(())
     }

@@ -1,33 +1,32 @@
 //! Queries by datagram.
 //!
-//! One task per socket reads what there is, answers from the table at once and on the spot, with
-//! buffers that it keeps, and gives the rest to the relay. A single query waits for nobody; of a
-//! crowd a batch is taken before others get their turn.
+//! What has arrived is read in one go, answered from the table on the spot, with buffers that are
+//! kept, and the answers are sent in one go; the rest is the relay's. One query alone waits for
+//! nobody: it is a batch of one. Of a crowd one batch is taken before others get their turn.
 
-use std::io::{self, IoSlice, IoSliceMut};
+mod tray;
+
+use std::future::poll_fn;
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hawser_rt::{Chain, Throttle};
-use nix::libc::{in_addr, in_pktinfo, in6_pktinfo};
-use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt,
-    sockopt,
-};
+use nix::libc::{in_pktinfo, in6_pktinfo};
+use nix::sys::socket::{setsockopt, sockopt};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, yield_now};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use crate::Proxy;
-use crate::answer::{self, Action, MAX_QUERY, Transport};
+use crate::worker::Place;
+use tray::{Rest, Tray};
 
-/// Datagrams that are taken before other tasks get their turn.
-const BATCH: usize = 32;
-/// Datagrams that have arrived before the end, and are answered still.
+/// Batches that have arrived before the end, and are answered still: no socket holds more.
 const LAST: usize = 1024;
 /// What the socket itself complains about is rarely gone at once.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -38,19 +37,20 @@ static UNREADABLE: Throttle = Throttle::new(Duration::from_secs(60));
 #[derive(Debug)]
 pub(crate) struct Port {
     socket: UdpSocket,
+    address: SocketAddr,
     /// The socket takes queries to any address, so each has to say which it was.
     any: bool,
 }
 
 /// Who asked, and whom.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Client {
     address: SocketAddr,
     asked: Asked,
 }
 
 /// The address that was asked.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 enum Asked {
     /// The only one there is.
     Bound,
@@ -58,137 +58,104 @@ enum Asked {
     V6(in6_pktinfo),
 }
 
-/// What is kept from one datagram to the next.
-struct Desk {
-    packet: Vec<u8>,
-    control: Vec<u8>,
-    out: Vec<u8>,
-    dice: fastrand::Rng,
-    relayed: JoinSet<()>,
-}
-
 /// Answers until told to stop, and then what has arrived by then.
-pub(crate) async fn serve(port: Arc<Port>, proxy: Arc<Proxy>, stop: CancellationToken) {
-    let mut desk = Desk {
-        // One octet more than is taken, to see what is too long.
-        packet: vec![0; MAX_QUERY + 1],
-        control: nix::cmsg_space!(in_pktinfo, in6_pktinfo),
-        out: Vec::with_capacity(MAX_QUERY),
-        dice: fastrand::Rng::new(),
-        relayed: JoinSet::new(),
-    };
+pub(crate) async fn serve(port: Arc<Port>, place: Arc<Place>, stop: CancellationToken) {
+    let mut relayed = JoinSet::new();
+    let mut stopped = pin!(stop.cancelled());
     loop {
-        let read = tokio::select! {
-            () = stop.cancelled() => break,
-            Some(_) = desk.relayed.join_next() => continue,
-            ready = port.socket.readable() => ready.and_then(|()| desk.batch(&port, &proxy, BATCH)),
+        let ready = tokio::select! {
+            biased;
+            () = &mut stopped => break,
+            Some(_) = relayed.join_next() => continue,
+            ready = port.ready() => ready,
         };
-        if let Err(error) = read {
-            if let Some(suppressed) = UNREADABLE.allow() {
-                warn!(error = %Chain(&error), suppressed, "cannot read queries");
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
-    }
-    // What has arrived is seen when the runtime has looked at its sockets once more.
-    tokio::task::yield_now().await;
-    if let Err(error) = desk.batch(&port, &proxy, LAST) {
-        debug!(error = %Chain(&error), "cannot read the last queries");
-    }
-    while desk.relayed.join_next().await.is_some() {}
-}
-
-impl Desk {
-    fn batch(&mut self, port: &Arc<Port>, proxy: &Proxy, most: usize) -> io::Result<()> {
-        for _ in 0..most {
-            match port.receive(&mut self.packet, &mut self.control) {
-                Ok((len, client)) => self.query(len, client, port, proxy),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-
-    fn query(&mut self, len: usize, client: Client, port: &Arc<Port>, proxy: &Proxy) {
-        let Self { packet, out, dice, relayed, .. } = self;
-        let packet = packet.get(..len).unwrap_or_default();
-        match proxy.answer(packet, Transport::Udp, dice, out) {
-            Action::Answer | Action::Refuse => {}
-            Action::Drop => return,
-            Action::Relay(errand) => match proxy.relay.take(packet, errand, Transport::Udp) {
-                Some(reply) => {
-                    let port = Arc::clone(port);
-                    relayed.spawn(async move { port.send(&reply.await, client).await });
-                    return;
+        match ready.and_then(|()| port.batch(&place, &mut relayed)) {
+            Ok(Rest::Nothing) => {}
+            // Whoever waits for a resolver is to have his turn before the next of the crowd.
+            Ok(Rest::More) => yield_now().await,
+            Err(error) => {
+                if let Some(suppressed) = UNREADABLE.allow() {
+                    warn!(error = %Chain(&error), suppressed, "cannot read queries");
                 }
-                None => answer::fail(packet, &errand, out),
-            },
-        }
-        // A full send buffer is the client's network being slow; it asks again.
-        if let Err(error) = port.try_send(out, client) {
-            proxy.counts.dropped.add();
-            debug!(peer = %client.address, error = %Chain(&error), "cannot send answer");
+                tokio::time::sleep(PAUSE).await;
+            }
         }
     }
+    port.last(&place, &mut relayed).await;
+    while relayed.join_next().await.is_some() {}
 }
 
 impl Port {
     pub(crate) fn new(socket: std::net::UdpSocket) -> io::Result<Self> {
-        let any = match socket.local_addr()? {
-            SocketAddr::V4(local) if local.ip().is_unspecified() => {
-                setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
-                true
-            }
-            SocketAddr::V6(local) if local.ip().is_unspecified() => {
-                setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
-                true
-            }
-            _ => false,
-        };
-        Ok(Self { socket: UdpSocket::from_std(socket)?, any })
+        let address = socket.local_addr()?;
+        let any = address.ip().is_unspecified();
+        if any && address.is_ipv4() {
+            setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
+        } else if any {
+            setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
+        }
+        Ok(Self { socket: UdpSocket::from_std(socket)?, address, any })
     }
 
-    fn receive(&self, packet: &mut [u8], control: &mut [u8]) -> io::Result<(usize, Client)> {
-        if !self.any {
-            let (len, address) = self.socket.try_recv_from(packet)?;
-            return Ok((len, Client { address, asked: Asked::Bound }));
-        }
-        self.socket.try_io(Interest::READABLE, || {
-            let mut parts = [IoSliceMut::new(packet)];
-            let fd = self.socket.as_raw_fd();
-            let message =
-                recvmsg::<SockaddrStorage>(fd, &mut parts, Some(control), MsgFlags::empty())?;
-            let asked = message.cmsgs()?.find_map(|control| match control {
-                ControlMessageOwned::Ipv4PacketInfo(info) => Some(Asked::V4(in_pktinfo {
-                    ipi_ifindex: 0,
-                    ipi_addr: in_addr { s_addr: 0 },
-                    ..info
-                })),
-                ControlMessageOwned::Ipv6PacketInfo(info) => Some(Asked::V6(info)),
-                _ => None,
+    /// Waits until there is something to read. Cancel safe.
+    async fn ready(&self) -> io::Result<()> {
+        poll_fn(|context| self.socket.poll_recv_ready(context)).await
+    }
+
+    /// Reads a batch, and answers it or gives it to the relay.
+    fn batch(self: &Arc<Self>, place: &Place, relayed: &mut JoinSet<()>) -> io::Result<Rest> {
+        Tray::with(|tray| {
+            let mut received = Ok(Rest::Nothing);
+            // What is said here is for the runtime alone.
+            let _told = self.socket.try_io(Interest::READABLE, || {
+                received = tray.receive(self);
+                match &received {
+                    Ok(Rest::More) => Ok(()),
+                    // What comes next will say so. To ask once more, only to be told that there is
+                    // nothing, would cost as much as another query.
+                    Ok(Rest::Nothing) => Err(io::ErrorKind::WouldBlock.into()),
+                    Err(error) => Err(error.kind().into()),
+                }
             });
-            let address = message
-                .address
-                .and_then(socket_addr)
-                .ok_or_else(|| io::Error::other("datagram without a sender"))?;
-            Ok((message.bytes, Client { address, asked: asked.unwrap_or(Asked::Bound) }))
+            match received {
+                Ok(rest) => {
+                    tray.answer(self, place, relayed);
+                    Ok(rest)
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Rest::Nothing),
+                Err(error) => Err(error),
+            }
         })
     }
 
-    fn try_send(&self, answer: &[u8], client: Client) -> io::Result<()> {
-        let sent = match client.asked {
-            Asked::Bound => self.socket.try_send_to(answer, client.address),
-            _ => self.socket.try_io(Interest::WRITABLE, || self.send_as_asked(answer, client)),
-        };
-        sent.map(drop)
+    /// Answers what has arrived before the end.
+    async fn last(self: &Arc<Self>, place: &Place, relayed: &mut JoinSet<()>) {
+        for _ in 0..LAST {
+            // The runtime may not have looked at the socket yet: it is asked itself.
+            let rest = Tray::with(|tray| {
+                let rest = tray.receive(self)?;
+                tray.answer(self, place, relayed);
+                Ok::<_, io::Error>(rest)
+            });
+            match rest {
+                Ok(Rest::More) => yield_now().await,
+                Ok(Rest::Nothing) => break,
+                Err(error) => {
+                    if error.kind() != io::ErrorKind::WouldBlock {
+                        debug!(error = %Chain(&error), "cannot read the last queries");
+                    }
+                    break;
+                }
+            }
+        }
     }
 
+    /// Sends an answer that had to be waited for.
     async fn send(&self, answer: &[u8], client: Client) {
         let sent = match client.asked {
             Asked::Bound => self.socket.send_to(answer, client.address).await,
             _ => {
-                let send = || self.send_as_asked(answer, client);
+                let send = || tray::send_from(self.socket.as_raw_fd(), answer, &client);
                 self.socket.async_io(Interest::WRITABLE, send).await
             }
         };
@@ -196,22 +163,4 @@ impl Port {
             debug!(peer = %client.address, error = %Chain(&error), "cannot send answer");
         }
     }
-
-    fn send_as_asked(&self, answer: &[u8], client: Client) -> io::Result<usize> {
-        let parts = [IoSlice::new(answer)];
-        let to = SockaddrStorage::from(client.address);
-        let send = |control: &[ControlMessage<'_>]| {
-            sendmsg(self.socket.as_raw_fd(), &parts, control, MsgFlags::empty(), Some(&to))
-        };
-        Ok(match &client.asked {
-            Asked::Bound => send(&[]),
-            Asked::V4(info) => send(&[ControlMessage::Ipv4PacketInfo(info)]),
-            Asked::V6(info) => send(&[ControlMessage::Ipv6PacketInfo(info)]),
-        }?)
-    }
-}
-
-fn socket_addr(address: SockaddrStorage) -> Option<SocketAddr> {
-    let v4 = address.as_sockaddr_in().map(|v4| SocketAddr::V4((*v4).into()));
-    v4.or_else(|| address.as_sockaddr_in6().map(|v6| SocketAddr::V6((*v6).into())))
 }

@@ -24,7 +24,8 @@ fn packet() -> Vec<u8> {
 }
 
 fn errand(limit: usize) -> Errand {
-    Errand { question_end: HEADER + QUESTION.len(), limit, edns: None, known: false }
+    let question_end = HEADER + QUESTION.len();
+    Errand { question_end, limit, edns: None, known: false, style: Style::Plain }
 }
 
 #[test]
@@ -128,6 +129,22 @@ fn a_reply_that_is_too_long_loses_its_last_records_and_says_so() {
         assert!(message.len() <= limit);
         assert_eq!(end_of(&message, question_end), message.len(), "whole records, nothing behind");
     }
+}
+
+#[test]
+fn in_istios_style_a_reply_that_is_too_long_is_a_failure() {
+    let records: Vec<u8> = (0..40).flat_map(record).collect();
+    let istio = Errand { style: Style::Istio, ..errand(512) };
+    let mut message = reply(0, QUESTION, [40, 0, 0], &records);
+    message[2] |= flag::TRUNCATED;
+
+    let mut whole = message.clone();
+    pass_on(&mut whole, &packet(), &Errand { limit: 4096, ..istio });
+    assert_eq!(whole[2..], message[2..], "TC is passed on");
+
+    pass_on(&mut message, &packet(), &istio);
+    let expected = [b"\x12\x34\x81\x02\0\x01\0\0\0\0\0\0", QUESTION].concat();
+    assert_eq!(message, expected);
 }
 
 #[test]

@@ -1,112 +1,163 @@
-//! Octets to numbers: open addressing over one arena.
+//! Names to entries: open addressing, eight octets a slot.
 //!
 //! Grows while a table is built and is only read afterwards: what clients ask for never gets in, so
 //! the hash may be a fast one. It begins at a number that is drawn for each index, so names that
-//! collide cannot be prepared either.
+//! collide cannot be prepared either. A slot knows length and a part of the hash of its name, so
+//! that looking for a name that is not there hardly ever leads to one that is: it costs one line of
+//! the processor's cache, or none if no name has as many labels.
 
 use std::hash::{BuildHasher, RandomState};
 
-/// Octets to numbers.
+/// Names to entries. The octets of the names lie elsewhere.
 #[derive(Default)]
 pub(super) struct Index {
     seed: Seed,
-    /// Positions in `keys`; a power of two of them, at most half of them taken.
-    slots: Vec<u32>,
-    keys: Vec<Key>,
-    octets: Vec<u8>,
+    /// More than there are keys, so every search comes to a free one.
+    slots: Vec<Slot>,
+    len: usize,
+    /// A bit for each number of labels that a key has.
+    depths: u128,
 }
 
 /// Where hashing begins.
-struct Seed(u64);
+#[derive(Clone, Copy)]
+pub(super) struct Seed(u64);
 
-struct Key {
-    start: u32,
-    len: u8,
-    entry: u32,
+/// A key as it is looked up.
+#[derive(Clone, Copy)]
+pub(super) struct Key<'a> {
+    pub(super) octets: &'a [u8],
+    pub(super) labels: usize,
+}
+
+/// From the lowest bit: length 8 (of a free slot 0), tag 10, position in the octets 26, entry 20.
+#[derive(Clone, Copy, Default)]
+struct Slot(u64);
+
+impl Slot {
+    const MARK_BITS: u32 = 18;
+    const MARK: u64 = (1 << Self::MARK_BITS) - 1;
+    const POSITION: u64 = (1 << 26) - 1;
+    const ENTRY_AT: u32 = Self::MARK_BITS + 26;
+    /// More entries do not fit.
+    const ENTRIES: u64 = 1 << 20;
+
+    /// What a slot and what is looked for have in common if they are the same.
+    fn mark(hash: u64, length: usize) -> u64 {
+        (hash << 8 | length as u64 & 0xff) & Self::MARK
+    }
+
+    fn new(mark: u64, position: usize, entry: u32) -> Option<Self> {
+        let (position, entry) = (position as u64, u64::from(entry));
+        let fits = position <= Self::POSITION && entry < Self::ENTRIES && mark & 0xff != 0;
+        fits.then_some(Self(entry << Self::ENTRY_AT | position << Self::MARK_BITS | mark))
+    }
+
+    fn is_free(self) -> bool {
+        self.0 == 0
+    }
+
+    fn octets(self, arena: &[u8]) -> &[u8] {
+        let position = low(self.0 >> Self::MARK_BITS & Self::POSITION);
+        arena.get(position..position + low(self.0 & 0xff)).unwrap_or_default()
+    }
+
+    fn entry(self) -> u32 {
+        u32::try_from(self.0 >> Self::ENTRY_AT).unwrap_or(u32::MAX)
+    }
 }
 
 impl Index {
-    /// No key has this position, so a look at it ends the search.
-    const FREE: u32 = u32::MAX;
-
-    pub(super) fn at(&self, octets: &[u8]) -> Option<u32> {
-        let mut slot = self.first_slot(octets);
+    #[inline]
+    pub(super) fn at(&self, arena: &[u8], key: Key<'_>) -> Option<u32> {
+        if !self.may_have(key.labels) {
+            return None;
+        }
+        let hash = self.seed.hash(key.octets);
+        let mark = Slot::mark(hash, key.octets.len());
+        let mut at = scale(hash, self.slots.len());
         loop {
-            let key = self.keys.get(*self.slots.get(slot)? as usize)?;
-            if self.octets_of(key) == octets {
-                return Some(key.entry);
+            let slot = *self.slots.get(at)?;
+            if slot.0 & Slot::MARK == mark && slot.octets(arena) == key.octets {
+                return Some(slot.entry());
             }
-            slot = self.next_slot(slot);
+            if slot.is_free() {
+                return None;
+            }
+            at = if at + 1 < self.slots.len() { at + 1 } else { 0 };
         }
     }
 
-    /// Says whether the key is new; an old one keeps its entry.
-    pub(super) fn insert(&mut self, octets: &[u8], entry: u32) -> bool {
-        if self.at(octets).is_some() {
+    /// Whether any key has so many labels.
+    pub(super) fn may_have(&self, labels: usize) -> bool {
+        self.depths >> (labels & 127) & 1 != 0
+    }
+
+    /// Labels of the key that has most of them.
+    pub(super) fn deepest(&self) -> usize {
+        127_usize.saturating_sub(low(u64::from(self.depths.leading_zeros())))
+    }
+
+    /// Adds a key whose octets lie at `position`. Says whether it is new and fits; an old one keeps
+    /// its entry.
+    pub(super) fn insert(
+        &mut self,
+        arena: &[u8],
+        key: Key<'_>,
+        position: usize,
+        entry: u32,
+    ) -> bool {
+        let hash = self.seed.hash(key.octets);
+        let mark = Slot::mark(hash, key.octets.len());
+        let Some(slot) = Slot::new(mark, position, entry) else { return false };
+        if self.at(arena, key).is_some() {
             return false;
         }
-        let Ok(len) = u8::try_from(octets.len()) else { return false };
-        let key = Key { start: position(self.octets.len()), len, entry };
-        self.octets.extend_from_slice(octets);
-        self.keys.push(key);
-        if self.keys.len() * 2 > self.slots.len() {
-            self.grow();
-        } else {
-            self.place(self.keys.len() - 1);
+        if (self.len + 1) * 2 > self.slots.len() {
+            self.arrange(arena, (self.slots.len() * 2).max(16));
         }
+        self.place(hash, slot);
+        self.len += 1;
+        self.depths |= 1 << (key.labels & 127);
         true
     }
 
     pub(super) fn len(&self) -> usize {
-        self.keys.len()
+        self.len
     }
 
-    pub(super) fn shrink(&mut self) {
-        self.keys.shrink_to_fit();
-        self.octets.shrink_to_fit();
+    /// For so many keys that are to come.
+    pub(super) fn make_room(&mut self, keys: usize) {
+        self.slots = vec![Slot::default(); keys * 2 + 1];
     }
 
-    fn grow(&mut self) {
-        self.slots = vec![Self::FREE; (self.slots.len() * 2).max(16)];
-        for key in 0..self.keys.len() {
-            self.place(key);
+    /// Gives up what is only needed to grow: of eight slots five are taken then.
+    pub(super) fn shrink(&mut self, arena: &[u8]) {
+        self.arrange(arena, self.len * 8 / 5 + 1);
+    }
+
+    /// Every key with its entry.
+    pub(super) fn iter<'a>(&'a self, arena: &'a [u8]) -> impl Iterator<Item = (&'a [u8], u32)> {
+        let taken = self.slots.iter().filter(|slot| !slot.is_free());
+        taken.map(|slot| (slot.octets(arena), slot.entry()))
+    }
+
+    fn arrange(&mut self, arena: &[u8], slots: usize) {
+        let before = std::mem::replace(&mut self.slots, vec![Slot::default(); slots]);
+        for slot in before.into_iter().filter(|slot| !slot.is_free()) {
+            self.place(self.seed.hash(slot.octets(arena)), slot);
         }
     }
 
-    fn place(&mut self, key: usize) {
-        let Some(octets) = self.keys.get(key).map(|key| self.octets_of(key)) else { return };
-        let mut slot = self.first_slot(octets);
-        while let Some(taken) = self.slots.get_mut(slot) {
-            if *taken == Self::FREE {
-                *taken = position(key);
+    fn place(&mut self, hash: u64, new: Slot) {
+        let mut at = scale(hash, self.slots.len());
+        while let Some(slot) = self.slots.get_mut(at) {
+            if slot.is_free() {
+                *slot = new;
                 return;
             }
-            slot = self.next_slot(slot);
+            at = if at + 1 < self.slots.len() { at + 1 } else { 0 };
         }
-    }
-
-    fn octets_of(&self, key: &Key) -> &[u8] {
-        let start = key.start as usize;
-        self.octets.get(start..start + usize::from(key.len)).unwrap_or_default()
-    }
-
-    fn first_slot(&self, octets: &[u8]) -> usize {
-        let (words, rest) = octets.as_chunks();
-        let mut hash = words.iter().fold(self.seed.0, |hash, word| mix(hash, *word));
-        let mut last = [0; 8];
-        for (place, octet) in last.iter_mut().zip(rest) {
-            *place = *octet;
-        }
-        hash = mix(hash, last);
-        usize::try_from(hash & 0xffff_ffff).unwrap_or(0) & self.mask()
-    }
-
-    fn next_slot(&self, slot: usize) -> usize {
-        (slot + 1) & self.mask()
-    }
-
-    fn mask(&self) -> usize {
-        self.slots.len().saturating_sub(1)
     }
 }
 
@@ -114,6 +165,23 @@ impl Default for Seed {
     fn default() -> Self {
         Self(RandomState::new().hash_one(0))
     }
+}
+
+impl Seed {
+    pub(super) fn hash(self, octets: &[u8]) -> u64 {
+        let (words, rest) = octets.as_chunks();
+        let hash = words.iter().fold(self.0, |hash, word| mix(hash, *word));
+        let mut last = [0; 8];
+        for (place, octet) in last.iter_mut().zip(rest) {
+            *place = *octet;
+        }
+        mix(hash, last)
+    }
+}
+
+/// Where among so many to begin.
+pub(super) fn scale(hash: u64, slots: usize) -> usize {
+    low(((hash >> 32) * slots as u64) >> 32)
 }
 
 /// One number from two, each bit of it from all bits of both: a product of twice the width, folded.
@@ -124,7 +192,7 @@ fn mix(hash: u64, word: [u8; 8]) -> u64 {
     u64::try_from(low ^ high).unwrap_or(hash)
 }
 
-/// Positions are kept in four octets: half a million names of full length stay below.
-pub(super) fn position(at: usize) -> u32 {
-    u32::try_from(at).unwrap_or(Index::FREE)
+/// A number that is known to be small.
+fn low(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }

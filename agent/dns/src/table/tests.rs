@@ -1,5 +1,9 @@
 //! Tests of the table: which names exist, and whose they are.
 
+mod around;
+
+use hawser_proto::istio::nds::{NameInfo, NameTable};
+
 use super::*;
 
 fn info(registry: &str, shortname: &str, namespace: &str, ips: &[&str]) -> NameInfo {
@@ -20,38 +24,47 @@ fn external(ips: &[&str]) -> NameInfo {
     info("External", "", "", ips)
 }
 
-fn names<const N: usize>(entries: [(&str, NameInfo); N]) -> NameTable {
+fn names<const N: usize>(entries: [(&str, NameInfo); N]) -> Names {
     let own = |(host, info): (&str, NameInfo)| (host.to_owned(), info);
-    NameTable { table: entries.into_iter().map(own).collect() }
+    Names::from(&NameTable { table: entries.into_iter().map(own).collect() })
 }
 
-fn scope(search: &[&str]) -> Scope {
+fn scope() -> Scope {
     Scope {
         namespace: "ns1".to_owned(),
         domain: "ns1.svc.cluster.local".to_owned(),
-        search: search.iter().map(|&domain| domain.to_owned()).collect(),
+        ..Scope::default()
     }
 }
 
-fn table(names: &NameTable) -> Table {
-    Table::build(names, &scope(&["ns1.svc.cluster.local", "svc.cluster.local"])).0
+fn search(domains: &[&str]) -> Search {
+    Search::new(&domains.iter().map(|&domain| domain.to_owned()).collect::<Vec<_>>())
+}
+
+fn table(names: &Names) -> Table {
+    Table::build(names, &scope()).0
+}
+
+fn find<'a>(table: &'a Table, name: &str) -> Option<Found<'a>> {
+    let search = search(&["ns1.svc.cluster.local", "svc.cluster.local"]);
+    table.find(&Name::parse(name).unwrap(), &search)
 }
 
 /// The last octets of the IPv4 addresses of a name; `None` if it is not known.
 fn v4(table: &Table, name: &str) -> Option<Vec<u8>> {
-    let found = table.find(&Name::parse(name).unwrap())?;
+    let found = find(table, name)?;
     Some(found.v4.iter().map(|record| record[15]).collect())
 }
 
 fn via(table: &Table, name: &str) -> Option<Via> {
-    Some(table.find(&Name::parse(name).unwrap())?.via)
+    Some(find(table, name)?.via)
 }
 
 #[test]
 fn a_record_is_ready_to_be_copied() {
     let table = table(&names([("a.b", external(&["1.2.3.4", "2001:db8::1"]))]));
 
-    let found = table.find(&Name::parse("A.b").unwrap()).unwrap();
+    let found = find(&table, "A.b").unwrap();
 
     assert_eq!(found.v4, [*b"\xc0\x0c\0\x01\0\x01\0\0\0\x1e\0\x04\x01\x02\x03\x04"]);
     assert_eq!(found.v6[0][..12], *b"\xc0\x0c\0\x1c\0\x01\0\0\0\x1e\0\x10");
@@ -98,7 +111,7 @@ fn without_a_domain_there_are_no_short_names() {
 fn the_namespace_in_front_of_the_domain_is_optional() {
     let names = names([("web.ns1.svc.cluster.local", service("web", "ns1", "10.0.0.1"))]);
     for domain in ["ns1.svc.cluster.local", "svc.cluster.local", "svc.cluster.local."] {
-        let scope = Scope { domain: domain.to_owned(), ..scope(&[]) };
+        let scope = Scope { domain: domain.to_owned(), ..scope() };
         let (table, _) = Table::build(&names, &scope);
         assert_eq!(v4(&table, "web.ns1.svc"), Some(vec![1]), "{domain}");
     }
@@ -110,7 +123,7 @@ fn other_hosts_of_a_service_are_its_names_too() {
     web.alt_hosts = vec!["web.ns1.svc.clusterset.local".to_owned(), "bad name".to_owned()];
     let names = names([("web.ns1.svc.cluster.local", web)]);
 
-    let (table, skipped) = Table::build(&names, &scope(&[]));
+    let (table, skipped) = Table::build(&names, &scope());
 
     assert_eq!(v4(&table, "web.ns1.svc.clusterset.local"), Some(vec![1]));
     assert_eq!((skipped.names, skipped.first.as_deref()), (1, Some("bad name")));
@@ -119,11 +132,15 @@ fn other_hosts_of_a_service_are_its_names_too() {
 #[test]
 fn every_search_domain_is_taken_off() {
     let names = names([("www.shop.example", external(&["1.1.1.1"]))]);
-    let search = ["ns1.svc.cluster.local", "corp.example.", "not a domain", "", "."];
+    let given = ["ns1.svc.cluster.local", "corp.example.", "not a domain", "", "."];
 
-    let (table, _) = Table::build(&names, &scope(&search));
+    let (table, _) = Table::build(&names, &scope());
 
     let octets = "www.shop.example".len() + 1;
+    let search = search(&given);
+    let via = |table: &Table, name: &str| {
+        table.find(&Name::parse(name).unwrap(), &search).map(|found| found.via)
+    };
     for name in ["www.shop.example.ns1.svc.cluster.local", "www.shop.example.corp.example"] {
         assert_eq!(via(&table, name), Some(Via::Search { octets }), "{name}");
     }
@@ -162,8 +179,14 @@ fn the_closest_wildcard_wins_at_any_depth() {
     for (name, octet) in cases {
         assert_eq!(v4(&table, name), octet.map(|octet| vec![octet]), "{name}");
     }
-    assert_eq!(via(&table, "x.wild.ns1.svc.cluster.local"), Some(Via::Wildcard));
-    assert_eq!(via(&table, "x.b.wild.svc.cluster.local"), Some(Via::Wildcard));
+    assert_eq!(
+        via(&table, "x.wild.ns1.svc.cluster.local"),
+        Some(Via::WildcardSearch { start: 2, end: 7 })
+    );
+    assert_eq!(
+        via(&table, "x.b.wild.svc.cluster.local"),
+        Some(Via::WildcardSearch { start: 2, end: 9 })
+    );
     assert_eq!(via(&table, "wild.ns1.svc.cluster.local"), None);
 }
 
@@ -189,7 +212,7 @@ fn hosts_go_before_aliases_and_own_aliases_before_others() {
 #[test]
 fn a_host_that_is_there_twice_is_taken_once() {
     let names = names([("A.b", external(&["10.0.0.1"])), ("a.b.", external(&["10.0.0.2"]))]);
-    let (table, skipped) = Table::build(&names, &scope(&[]));
+    let (table, skipped) = Table::build(&names, &scope());
     assert_eq!(v4(&table, "a.b"), Some(vec![1]));
     assert_eq!((skipped.names, skipped.first.as_deref()), (1, Some("a.b.")));
 }
@@ -204,7 +227,7 @@ fn bad_entries_cost_nobody_else() {
         ("with space.example", external(&["10.0.0.5"])),
     ]);
 
-    let (table, skipped) = Table::build(&names, &scope(&[]));
+    let (table, skipped) = Table::build(&names, &scope());
 
     assert_eq!(table.names(), 1);
     assert_eq!(v4(&table, "good.example"), Some(vec![1]));
@@ -226,7 +249,7 @@ fn services_and_names_of_the_cluster_are_of_the_mesh_alone() {
         ("c.ns1.svc.cluster.local", external(&["10.0.0.1"])),
         ("www.example", external(&["10.0.0.1"])),
     ]));
-    let realm = |name| table.find(&Name::parse(name).unwrap()).unwrap().realm;
+    let realm = |name| find(&table, name).unwrap().realm;
     assert_eq!(realm("a"), Realm::Mesh);
     assert_eq!(realm("b.ns1.svc.cluster.remote"), Realm::Mesh);
     assert_eq!(realm("c.ns1.svc.cluster.local"), Realm::Mesh);
@@ -237,9 +260,9 @@ fn services_and_names_of_the_cluster_are_of_the_mesh_alone() {
 fn many_names_are_all_found_again() {
     let octet = |n: u32| u8::try_from(n % 256).unwrap();
     let entry = |n| (format!("host-{n}.example"), external(&[&format!("10.0.0.{}", octet(n))]));
-    let names = NameTable { table: (0..5000).map(entry).collect() };
+    let names = Names::from(&NameTable { table: (0..5000).map(entry).collect() });
 
-    let (table, skipped) = Table::build(&names, &scope(&[]));
+    let (table, skipped) = Table::build(&names, &scope());
 
     assert_eq!((table.names(), skipped), (5000, Skipped::default()));
     for n in 0..5000 {
@@ -250,5 +273,5 @@ fn many_names_are_all_found_again() {
 
 #[test]
 fn an_empty_table_knows_nothing() {
-    assert_eq!(v4(&Table::build(&NameTable::default(), &scope(&[])).0, "a.b"), None);
+    assert_eq!(v4(&Table::build(&Names::default(), &scope()).0, "a.b"), None);
 }

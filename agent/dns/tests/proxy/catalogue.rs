@@ -1,161 +1,90 @@
-//! What a sidecar's DNS has always answered, row by row, decided by the core and over both
-//! transports. Rows about wildcards in search domains, large replies and other types have the
-//! better behaviour.
+//! What a sidecar's DNS has always answered, row by row, and what is answered here: decided by the
+//! core, and over both transports, with resolvers asked one after the other and all at once.
 
-use hawser_dns::Table;
-use hawser_dns::answer::{Action, Transport, answer};
-use hickory_proto::op::ResponseCode::{NXDomain, NoError};
+mod rows;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use hawser_dns::answer::{Action, Transport, View, answer};
+use hawser_dns::{Forward, Options, Scope, Search, Sockets, Style, Table, Upstream, Upstreams};
+use hickory_proto::op::ResponseCode::{NXDomain, NoError, ServFail};
 use hickory_proto::op::{Message, ResponseCode};
 
-use crate::client::{A, AAAA, HTTPS, MX, SRV, ask, lines, query, read};
-use crate::fixture::{Proxy, mesh, scope};
-use crate::upstream::Upstream;
+use crate::client::{A, ask, by_udp, lines, query, read};
+use crate::fixture::{Proxy, mesh, names, options, scope, search, service};
+use crate::upstream::Upstream as Resolver;
+use rows::Expected::{Answer, NoData, Relayed};
+use rows::{ROWS, Row};
 
-enum Expected {
-    /// From the table, with these records in any order.
-    Answer(&'static [&'static str]),
-    /// From the table: known, and has no such record.
-    NoData,
-    /// From the other resolver, with this code and number of records.
-    Relayed(ResponseCode, usize),
+const STYLES: [Style; 2] = [Style::Plain, Style::Istio];
+
+/// The table of the mesh in this style.
+fn table(style: Style) -> Table {
+    let (table, skipped) = Table::build(&mesh(), &Scope { style, ..scope() });
+    assert_eq!(skipped, hawser_dns::table::Skipped::default());
+    table
 }
-use Expected::{Answer, NoData, Relayed};
 
-const ANY: u16 = 255;
-
-/// Name, type, expected.
-const ROWS: &[(&str, u16, Expected)] = &[
-    ("www.google.com", A, Answer(&["www.google.com. A 1.1.1.1"])),
-    (
-        "www.google.com.ns1.svc.cluster.local",
-        A,
-        Answer(&[
-            "www.google.com.ns1.svc.cluster.local. CNAME www.google.com.",
-            "www.google.com. A 1.1.1.1",
-        ]),
-    ),
-    ("www.bing.com", A, Relayed(NoError, 1)),
-    (
-        "productpage.ns1.svc.cluster.local",
-        A,
-        Answer(&["productpage.ns1.svc.cluster.local. A 9.9.9.9"]),
-    ),
-    ("productpage.ns1.svc.cluster.local.ns1.svc.cluster.local", A, Relayed(NXDomain, 0)),
-    ("productpage.ns1", A, Answer(&["productpage.ns1. A 9.9.9.9"])),
-    ("productpage", A, Answer(&["productpage. A 9.9.9.9"])),
-    (
-        "productpage.ns1.ns1.svc.cluster.local",
-        A,
-        Answer(&[
-            "productpage.ns1.ns1.svc.cluster.local. CNAME productpage.ns1.",
-            "productpage.ns1. A 9.9.9.9",
-        ]),
-    ),
-    ("productpage.ns1.ns1.svc.cluster.local", AAAA, NoData),
-    ("example.ns2", A, Answer(&["example.ns2. A 10.10.10.10"])),
-    ("example.ns2.svc.cluster.local", A, Answer(&["example.ns2.svc.cluster.local. A 10.10.10.10"])),
-    ("example.ns2.svc", A, Answer(&["example.ns2.svc. A 10.10.10.10"])),
-    ("example", A, Relayed(NXDomain, 0)),
-    ("svc-with-alt", A, Answer(&["svc-with-alt. A 15.15.15.15"])),
-    ("svc-with-alt.ns1", A, Answer(&["svc-with-alt.ns1. A 15.15.15.15"])),
-    ("svc-with-alt.ns1.svc", A, Answer(&["svc-with-alt.ns1.svc. A 15.15.15.15"])),
-    (
-        "svc-with-alt.ns1.svc.cluster.local",
-        A,
-        Answer(&["svc-with-alt.ns1.svc.cluster.local. A 15.15.15.15"]),
-    ),
-    (
-        "svc-with-alt.ns1.svc.clusterset.local",
-        A,
-        Answer(&["svc-with-alt.ns1.svc.clusterset.local. A 15.15.15.15"]),
-    ),
-    (
-        "details.ns2.svc.cluster.remote",
-        A,
-        Answer(&[
-            "details.ns2.svc.cluster.remote. A 11.11.11.11",
-            "details.ns2.svc.cluster.remote. A 12.12.12.12",
-            "details.ns2.svc.cluster.remote. A 13.13.13.13",
-            "details.ns2.svc.cluster.remote. A 14.14.14.14",
-        ]),
-    ),
-    ("details.ns2", A, Relayed(NXDomain, 0)),
-    ("dual.localhost", A, Answer(&["dual.localhost. A 2.2.2.2"])),
-    ("dual.localhost", AAAA, Answer(&["dual.localhost. AAAA 2001:db8::ff00:42:8329"])),
-    ("ipv6.localhost", A, NoData),
-    ("ipv4.localhost", AAAA, NoData),
-    ("foo.wildcard", A, Answer(&["foo.wildcard. A 10.10.10.10"])),
-    ("a.b.wildcard", A, Answer(&["a.b.wildcard. A 11.11.11.11"])),
-    (
-        "foo.wildcard.ns1.svc.cluster.local",
-        A,
-        Answer(&["foo.wildcard.ns1.svc.cluster.local. A 10.10.10.10"]),
-    ),
-    ("foo.svc.mesh.company.net", A, Answer(&["foo.svc.mesh.company.net. A 10.1.2.3"])),
-    ("foo.foons.svc.mesh.company.net", A, Answer(&["foo.foons.svc.mesh.company.net. A 10.1.2.3"])),
-    (
-        "foo.svc.mesh.company.net.ns1.svc.cluster.local",
-        A,
-        Answer(&["foo.svc.mesh.company.net.ns1.svc.cluster.local. A 10.1.2.3"]),
-    ),
-    ("example.localhost", A, Answer(&["example.localhost. A 3.3.3.3"])),
-    // beyond what a sidecar did
-    ("WWW.Google.com", A, Answer(&["WWW.Google.com. A 1.1.1.1"])),
-    (
-        "Example.NS2.cluster.local",
-        A,
-        Answer(&["Example.NS2.cluster.local. CNAME Example.NS2.", "Example.NS2. A 10.10.10.10"]),
-    ),
-    ("productpage", SRV, NoData),
-    ("productpage.ns1.svc.cluster.local", HTTPS, NoData),
-    ("productpage", ANY, Answer(&["productpage. A 9.9.9.9"])),
-    ("www.google.com", HTTPS, NoData),
-    ("www.google.com", MX, Relayed(NoError, 0)),
-    ("foo.wildcard", MX, Relayed(NoError, 0)),
-    ("headless", A, NoData),
-    ("headless.ns1.svc.cluster.local", SRV, NoData),
-];
+fn view<'a>(table: &'a Table, search: &'a Search, style: Style) -> View<'a> {
+    View { table: Some(table), search, style, far: false }
+}
 
 #[test]
 fn the_core_decides_every_row() {
-    let (table, skipped) = Table::build(&mesh(), &scope());
-    assert_eq!(skipped, hawser_dns::table::Skipped::default());
     let mut dice = fastrand::Rng::with_seed(1);
     let mut out = Vec::new();
-    for (name, kind, expected) in ROWS {
-        let packet = query(1, name, *kind, None);
-        let action = answer(&packet, Some(&table), Transport::Udp, &mut dice, &mut out);
-        match (action, expected) {
-            (Action::Relay(_), Relayed(..)) => {}
-            (Action::Answer, Answer(_) | NoData) => check(name, *kind, &read(&out), expected),
-            (action, _) => panic!("{name} {kind}: {action:?}"),
+    for style in STYLES {
+        let (table, search) = (table(style), search());
+        let view = view(&table, &search, style);
+        for row @ Row { name, kind, .. } in ROWS {
+            let packet = query(1, name, *kind, None);
+            let action = answer(&packet, &view, Transport::Udp, &mut dice, &mut out);
+            match (action, row.expected(style)) {
+                (Action::Relay(_), Relayed(..)) => {}
+                (Action::Answer, Answer(_) | NoData) => check(row, style, &read(&out)),
+                (action, _) => panic!("{name} {kind} {style:?}: {action:?}"),
+            }
         }
     }
 }
 
 #[tokio::test]
 async fn every_row_is_answered_over_udp() {
-    every_row(Transport::Udp).await;
+    for style in STYLES {
+        every_row(style, Transport::Udp, false).await;
+    }
 }
 
 #[tokio::test]
 async fn every_row_is_answered_over_tcp() {
-    every_row(Transport::Tcp).await;
+    for style in STYLES {
+        every_row(style, Transport::Tcp, false).await;
+    }
 }
 
-async fn every_row(transport: Transport) {
-    let upstream = Upstream::of_the_catalogue().await;
-    let proxy = Proxy::start(vec![upstream.address]).await;
-    for (id, (name, kind, expected)) in (1..).zip(ROWS) {
+#[tokio::test]
+async fn every_row_is_answered_if_resolvers_are_asked_all_at_once() {
+    for style in STYLES {
+        every_row(style, Transport::Udp, true).await;
+        every_row(style, Transport::Tcp, true).await;
+    }
+}
+
+async fn every_row(style: Style, transport: Transport, parallel: bool) {
+    let (one, other) = (Resolver::of_the_catalogue().await, Resolver::of_the_catalogue().await);
+    let proxy = start(style, parallel, &[one.address, other.address]).await;
+    for (id, row) in (1..).zip(ROWS) {
+        let Row { name, kind, .. } = row;
         let packet = query(id, name, *kind, Some(4096));
         let answer = ask(&packet, proxy.address, transport).await;
         let question = 12..packet.len() - 11;
         assert_eq!(answer[..2], packet[..2], "{name}");
         assert_eq!(answer[question.clone()], packet[question], "{name}: question as it was asked");
-        check(name, *kind, &read(&answer), expected);
+        check(row, style, &read(&answer));
     }
-    let (relayed, answered): (Vec<_>, Vec<_>) =
-        ROWS.iter().partition(|(.., expected)| matches!(expected, Relayed(..)));
+    let from_table = |row: &&Row| !matches!(row.expected(style), Relayed(..));
+    let (answered, relayed): (Vec<_>, Vec<_>) = ROWS.iter().partition(from_table);
     let totals = proxy.totals();
     assert_eq!(totals.queries, ROWS.len() as u64);
     assert_eq!((totals.answered, totals.relayed), (answered.len() as u64, relayed.len() as u64));
@@ -163,61 +92,244 @@ async fn every_row(transport: Transport) {
     proxy.end().await;
 }
 
-fn check(name: &str, kind: u16, message: &Message, expected: &Expected) {
+/// A proxy that serves the mesh in this style.
+async fn start(style: Style, parallel: bool, resolvers: &[SocketAddr]) -> Proxy {
+    let proxy = start_empty(style, parallel, resolvers, Duration::from_secs(20)).await;
+    proxy.publish(mesh()).await;
+    proxy
+}
+
+/// A proxy that knows no names yet.
+async fn start_empty(
+    style: Style,
+    parallel: bool,
+    resolvers: &[SocketAddr],
+    timeout: Duration,
+) -> Proxy {
+    let resolvers = resolvers.iter().copied().map(Upstream::from).collect();
+    let told = options(Upstreams::Fixed(resolvers), timeout);
+    let forward = Forward { style, parallel, ..told.forward };
+    let options = Options { scope: Scope { style, ..told.scope }, forward, ..told };
+    let sockets = Sockets::bind(&["127.0.0.1:0".parse().unwrap()]).unwrap();
+    Proxy::start_by(sockets, options).await
+}
+
+fn check(row: &Row, style: Style, message: &Message) {
+    let Row { name, kind, .. } = row;
     let mut found = lines(message);
-    assert!(message.metadata.recursion_available, "{name}");
+    let expected = row.expected(style);
+    if !matches!(expected, Relayed(..)) {
+        assert_eq!(message.metadata.response_code, NoError, "{name} {kind}");
+        assert!(message.metadata.authoritative && !message.metadata.truncation);
+        assert_eq!(message.metadata.recursion_available, style == Style::Plain, "{name}");
+    }
     match expected {
         Answer(records) => {
             found.sort_by_key(|line| records.iter().position(|record| record == line));
-            assert_eq!(found, *records, "{name} {kind}");
-            assert!(message.metadata.authoritative && message.authorities.is_empty());
+            assert_eq!(found, *records, "{name} {kind} {style:?}");
+            assert!(message.authorities.is_empty());
+            assert!(message.answers.iter().all(|record| record.ttl == 30));
         }
         NoData => {
-            assert_eq!(found, [""; 0], "{name} {kind}");
-            assert_eq!(message.metadata.response_code, NoError, "{name} {kind}");
-            assert_eq!(message.authorities.len(), 1, "{name} {kind}: the zone");
+            assert_eq!(found, [""; 0], "{name} {kind} {style:?}");
+            let zones = usize::from(style == Style::Plain);
+            assert_eq!(message.authorities.len(), zones, "{name} {kind}: the zone");
         }
         Relayed(code, records) => {
-            assert_eq!(message.metadata.response_code, *code, "{name} {kind}");
-            assert_eq!(found.len(), *records, "{name} {kind}");
+            assert_eq!(message.metadata.response_code, code, "{name} {kind} {style:?}");
+            assert_eq!(found.len(), records, "{name} {kind}");
         }
     }
-    assert!(!found.iter().any(|line| line.contains('*')), "{name}");
+    if style == Style::Plain {
+        assert!(!found.iter().any(|line| line.contains('*')), "{name}");
+    }
 }
 
 #[test]
 fn the_order_of_addresses_depends_on_the_dice() {
-    let (table, _) = Table::build(&mesh(), &scope());
     let packet = query(1, "details.ns2.svc.cluster.remote", A, None);
-    let order = |seed| {
-        let mut out = Vec::new();
-        let mut dice = fastrand::Rng::with_seed(seed);
-        answer(&packet, Some(&table), Transport::Udp, &mut dice, &mut out);
-        lines(&read(&out))
-    };
-    let orders: std::collections::HashSet<_> = (0..200).map(order).collect();
-    assert_eq!(orders.len(), 4 * 3 * 2, "every order there is");
+    for style in STYLES {
+        let (table, search) = (table(style), search());
+        let view = view(&table, &search, style);
+        let order = |seed| {
+            let mut out = Vec::new();
+            let mut dice = fastrand::Rng::with_seed(seed);
+            answer(&packet, &view, Transport::Udp, &mut dice, &mut out);
+            lines(&read(&out))
+        };
+        let orders: std::collections::HashSet<_> = (0..200).map(order).collect();
+        assert_eq!(orders.len(), 4 * 3 * 2, "every order there is");
+    }
 }
 
-/// Large replies: name, payload → records and TC over UDP, the same over TCP.
+/// Large replies: name, payload → code, records and TC over UDP, the same over TCP.
 #[tokio::test]
 async fn large_replies_fit_and_say_what_is_missing() {
-    let upstream = Upstream::of_the_catalogue().await;
-    let proxy = Proxy::start(vec![upstream.address]).await;
-    let cases = [
-        ("giant", None, (29, true), (64, false)),
-        ("giant", Some(65535), (64, false), (64, false)),
-        ("giant", Some(100), (29, true), (64, false)),
-        ("giant-tc", None, (29, true), (29, true)),
+    type Said = (ResponseCode, usize, bool);
+    let whole: Said = (NoError, 64, false);
+    let cut: Said = (NoError, 29, true);
+    let failed: Said = (ServFail, 0, false);
+    let cases: [(&str, Option<u16>, [Said; 2], Said); 4] = [
+        ("giant", None, [cut, failed], whole),
+        ("giant", Some(65535), [whole, whole], whole),
+        ("giant", Some(100), [cut, failed], whole),
+        ("giant-tc", None, [cut, cut], cut),
     ];
-    for (name, payload, by_udp, by_tcp) in cases {
-        let packet = query(1, name, A, payload);
-        for (transport, expected) in [(Transport::Udp, by_udp), (Transport::Tcp, by_tcp)] {
-            let message = read(&ask(&packet, proxy.address, transport).await);
-            assert_eq!(message.metadata.response_code, NoError);
-            let found = (message.answers.len(), message.metadata.truncation);
-            assert_eq!(found, expected, "{name} {payload:?} {transport:?}");
+    for (style, index) in STYLES.into_iter().zip(0..) {
+        for parallel in [false, true] {
+            let upstream = Resolver::of_the_catalogue().await;
+            for (name, payload, by_udp, by_tcp) in &cases {
+                // Each case by itself: what is kept of one is not what the next is about.
+                let proxy = start(style, parallel, &[upstream.address]).await;
+                let packet = query(1, name, A, *payload);
+                for (transport, expected) in
+                    [(Transport::Udp, by_udp[index]), (Transport::Tcp, *by_tcp)]
+                {
+                    let message = read(&ask(&packet, proxy.address, transport).await);
+                    let meta = &message.metadata;
+                    let said = (meta.response_code, message.answers.len(), meta.truncation);
+                    assert_eq!(said, expected, "{name} {payload:?} {transport:?} {style:?}");
+                }
+                proxy.end().await;
+            }
         }
     }
+}
+
+#[tokio::test]
+async fn when_nobody_replies_in_time_the_client_is_told_so() {
+    for style in STYLES {
+        for parallel in [false, true] {
+            let mute = Resolver::mute().await;
+            for millis in [100, 200] {
+                let timeout = Duration::from_millis(millis);
+                let proxy = start_empty(style, parallel, &[mute.address], timeout).await;
+                for transport in [Transport::Udp, Transport::Tcp] {
+                    failed(&proxy, transport).await;
+                }
+                proxy.end().await;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn without_a_resolver_that_could_be_asked_the_client_is_told_so() {
+    let gone = Resolver::mute().await.end().await;
+    for style in STYLES {
+        for parallel in [false, true] {
+            for resolvers in [&[][..], &[gone][..]] {
+                let timeout = Duration::from_secs(5);
+                let proxy = start_empty(style, parallel, resolvers, timeout).await;
+                proxy.publish(mesh()).await;
+                failed(&proxy, Transport::Udp).await;
+                failed(&proxy, Transport::Tcp).await;
+                let mesh = by_udp(&query(2, "productpage", A, None), proxy.address).await;
+                assert_eq!(lines(&read(&mesh)), ["productpage. A 9.9.9.9"]);
+                proxy.end().await;
+            }
+        }
+    }
+}
+
+async fn failed(proxy: &Proxy, transport: Transport) {
+    let message = read(&ask(&query(1, "www.bing.com", A, None), proxy.address, transport).await);
+    assert_eq!(message.metadata.response_code, ServFail);
+    assert!(message.answers.is_empty());
+}
+
+#[tokio::test]
+async fn before_the_first_table_all_names_are_asked_outside() {
+    let upstream = Resolver::of_the_catalogue().await;
+    for style in STYLES {
+        let patience = Duration::from_secs(20);
+        let proxy = start_empty(style, false, &[upstream.address], patience).await;
+        for (name, code) in [("www.bing.com", NoError), ("productpage", NXDomain)] {
+            let message = read(&by_udp(&query(1, name, A, None), proxy.address).await);
+            assert_eq!(message.metadata.response_code, code, "{name}");
+        }
+        proxy.end().await;
+    }
+}
+
+#[tokio::test]
+async fn the_first_resolvers_word_counts_even_if_it_knows_no_such_name() {
+    let no = Resolver::saying(NXDomain).await;
+    let yes = Resolver::knowing([1, 2, 3, 4]).await;
+    let proxy = start(Style::Plain, false, &[no.address, yes.address]).await;
+    let message = read(&by_udp(&query(1, "www.bing.com", A, None), proxy.address).await);
+    assert_eq!(message.metadata.response_code, NXDomain);
     proxy.end().await;
+}
+
+#[tokio::test]
+async fn a_query_of_513_octets_is_heard() {
+    let upstream = Resolver::of_the_catalogue().await;
+    for style in STYLES {
+        let proxy = start(style, false, &[upstream.address]).await;
+        let mut packet = query(1, "productpage", A, Some(4096));
+        // An option that nobody knows makes it long.
+        let padding = 513 - packet.len() - 4;
+        let end = packet.len();
+        packet[end - 2..].copy_from_slice(&u16::try_from(padding + 4).unwrap().to_be_bytes());
+        packet.extend_from_slice(&[0, 12]);
+        packet.extend_from_slice(&u16::try_from(padding).unwrap().to_be_bytes());
+        packet.resize(513, 0);
+        let message = read(&by_udp(&packet, proxy.address).await);
+        assert_eq!(lines(&message), ["productpage. A 9.9.9.9"]);
+        proxy.end().await;
+    }
+}
+
+#[test]
+fn an_alias_of_two_services_is_always_the_same_ones() {
+    let mut first = service("web", "ns1", &["10.0.0.1"]);
+    let mut second = service("api", "ns1", &["10.0.0.2"]);
+    for info in [&mut first, &mut second] {
+        info.alt_hosts = vec!["shop.example".to_owned()];
+    }
+    let (one, other) = ("web.ns1.svc.cluster.local", "api.ns1.svc.cluster.local");
+    for style in STYLES {
+        for entries in [
+            vec![(one, first.clone()), (other, second.clone())],
+            vec![(other, second.clone()), (one, first.clone())],
+        ] {
+            let (table, _) = Table::build(&names(entries), &Scope { style, ..scope() });
+            let said = said(&table, &search(), style, "shop.example");
+            assert_eq!(said, ["shop.example. A 10.0.0.2"], "{style:?}");
+        }
+    }
+}
+
+#[test]
+fn a_search_domain_may_end_in_a_dot() {
+    let search = Search::new(&["ns1.svc.cluster.local.".to_owned()]);
+    for style in STYLES {
+        let said = said(&table(style), &search, style, "productpage.ns1.ns1.svc.cluster.local");
+        assert_eq!(said.len(), 2, "{style:?}");
+    }
+}
+
+#[test]
+fn without_a_domain_of_the_workload_there_are_no_short_names() {
+    for style in STYLES {
+        let scope = Scope { style, domain: String::new(), ..scope() };
+        let (table, _) = Table::build(&mesh(), &scope);
+        for (name, answers) in
+            [("productpage", 0), ("productpage.ns1", 0), ("productpage.ns1.svc.cluster.local", 1)]
+        {
+            assert_eq!(said(&table, &search(), style, name).len(), answers, "{name} {style:?}");
+        }
+    }
+}
+
+/// The records that the table says a name has.
+fn said(table: &Table, search: &Search, style: Style, name: &str) -> Vec<String> {
+    let mut out = Vec::new();
+    let mut dice = fastrand::Rng::with_seed(1);
+    let packet = query(1, name, A, None);
+    match answer(&packet, &view(table, search, style), Transport::Udp, &mut dice, &mut out) {
+        Action::Answer => lines(&read(&out)),
+        _ => Vec::new(),
+    }
 }

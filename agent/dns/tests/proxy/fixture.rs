@@ -1,10 +1,12 @@
 //! A small mesh, and a proxy that serves it.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use hawser_dns::{Counts, Error, Options, Scope, Sockets, Totals, Upstreams, serve};
+use hawser_dns::{
+    Error, Forward, Options, Scope, Search, Sockets, Totals, Upstream, Upstreams, proxy,
+};
+use hawser_proto::Names;
 use hawser_proto::istio::nds::{NameInfo, NameTable};
 use hawser_rt::Gates;
 use tokio::sync::watch;
@@ -16,14 +18,21 @@ pub(crate) fn scope() -> Scope {
     Scope {
         namespace: "ns1".to_owned(),
         domain: "ns1.svc.cluster.local".to_owned(),
-        search: ["ns1.svc.cluster.local", "svc.cluster.local", "cluster.local"]
-            .map(str::to_owned)
-            .to_vec(),
+        ..Scope::default()
     }
 }
 
+/// What its resolver appends to names.
+pub(crate) fn search() -> Search {
+    Search::new(&domains())
+}
+
+fn domains() -> Vec<String> {
+    ["ns1.svc.cluster.local", "svc.cluster.local", "cluster.local"].map(str::to_owned).to_vec()
+}
+
 /// The names that istiod sends.
-pub(crate) fn mesh() -> NameTable {
+pub(crate) fn mesh() -> Names {
     let v6 = "2001:db8::ff00:42:8329";
     let details = ["11.11.11.11", "12.12.12.12", "13.13.13.13", "14.14.14.14"];
     let mut with_alt = service("svc-with-alt", "ns1", &["15.15.15.15"]);
@@ -45,9 +54,9 @@ pub(crate) fn mesh() -> NameTable {
     ])
 }
 
-pub(crate) fn names(entries: Vec<(&str, NameInfo)>) -> NameTable {
+pub(crate) fn names(entries: Vec<(&str, NameInfo)>) -> Names {
     let entries = entries.into_iter().map(|(host, info)| (host.to_owned(), info));
-    NameTable { table: entries.collect() }
+    Names::from(&NameTable { table: entries.collect() })
 }
 
 pub(crate) fn service(shortname: &str, namespace: &str, ips: &[&str]) -> NameInfo {
@@ -64,12 +73,18 @@ pub(crate) fn external(ips: &[&str]) -> NameInfo {
     NameInfo { registry: "External".to_owned(), ..service("", "", ips) }
 }
 
+/// What a proxy is told, with nothing particular about it.
+pub(crate) fn options(upstreams: Upstreams, timeout: Duration) -> Options {
+    let forward = Forward { timeout, ..Forward::default() };
+    Options { scope: scope(), search: domains(), upstreams, forward, allow: Vec::new(), kept: None }
+}
+
 /// A proxy that runs.
 pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
-    pub(crate) names: watch::Sender<Option<Arc<NameTable>>>,
+    pub(crate) names: watch::Sender<Option<Names>>,
     pub(crate) stop: CancellationToken,
-    counts: Arc<Counts>,
+    proxy: hawser_dns::Proxy,
     running: JoinSet<Result<(), Error>>,
 }
 
@@ -88,7 +103,12 @@ impl Proxy {
         timeout: Duration,
     ) -> Self {
         let sockets = Sockets::bind(&[address.parse().unwrap()]).unwrap();
-        Self::start_with(sockets, Upstreams::Fixed(upstreams), timeout).await
+        Self::start_with(
+            sockets,
+            Upstreams::Fixed(upstreams.into_iter().map(Upstream::from).collect()),
+            timeout,
+        )
+        .await
     }
 
     pub(crate) async fn start_with(
@@ -96,33 +116,50 @@ impl Proxy {
         upstreams: Upstreams,
         timeout: Duration,
     ) -> Self {
+        Self::start_by(sockets, options(upstreams, timeout)).await
+    }
+
+    /// Starts a proxy that is told this, and knows no names yet.
+    pub(crate) async fn start_by(sockets: Sockets, options: Options) -> Self {
         let address = sockets.local_addrs()[0];
         let (names, seen) = watch::channel(None);
-        let (stop, counts, gates) = (CancellationToken::new(), Arc::default(), Gates::default());
-        let options = Options { scope: scope(), upstreams, timeout };
-        let ready = gates.gate("dns");
+        let (stop, gates) = (CancellationToken::new(), Gates::default());
+        let (proxy, workers) = proxy(sockets, options).unwrap();
         let mut running = JoinSet::new();
-        running.spawn(serve(sockets, options, seen, ready, Arc::clone(&counts), stop.clone()));
+        for worker in workers {
+            running.spawn(worker.serve(stop.clone()));
+        }
+        let followed = proxy.clone().follow(seen, gates.gate("dns"), stop.clone());
+        running.spawn(async {
+            followed.await;
+            Ok(())
+        });
         gates.all_open().await;
-        Self { address, names, stop, counts, running }
+        Self { address, names, stop, proxy, running }
     }
 
     /// Has these names taken into use.
-    pub(crate) async fn publish(&self, names: NameTable) {
+    pub(crate) async fn publish(&self, names: Names) {
         let tables = self.totals().tables;
-        self.names.send_replace(Some(Arc::new(names)));
+        self.names.send_replace(Some(names));
         while self.totals().tables == tables {
             tokio::task::yield_now().await;
         }
     }
 
+    pub(crate) fn resolvers(&self) -> Vec<hawser_dns::ResolverStatus> {
+        self.proxy.resolvers()
+    }
+
     pub(crate) fn totals(&self) -> Totals {
-        self.counts.totals()
+        self.proxy.totals()
     }
 
     /// Stops the proxy and waits until it has ended.
     pub(crate) async fn end(mut self) {
         self.stop.cancel();
-        self.running.join_next().await.unwrap().unwrap().unwrap();
+        while let Some(ended) = self.running.join_next().await {
+            ended.unwrap().unwrap();
+        }
     }
 }

@@ -44,6 +44,9 @@ impl Asked {
     }
 }
 
+/// What stands in the questions of a proxy that looks for loops.
+const CANARY: &[u8] = b"hawser-loop";
+
 /// What the resolver sends when it is asked: nothing, one message, or several.
 type Behaviour = dyn Fn(&Asked) -> Vec<Vec<u8>> + Send + Sync;
 
@@ -116,13 +119,25 @@ async fn serve_udp(socket: UdpSocket, behaviour: Arc<Behaviour>, tell: mpsc::Sen
     loop {
         let (len, peer) = socket.recv_from(&mut packet).await.unwrap();
         let packet = packet[..len].to_vec();
+        if is_canary(&packet) {
+            continue;
+        }
         let back = Back::Udp(Arc::clone(&socket));
         let asked = Asked { packet, peer, transport: Transport::Udp, back };
+        // A proxy that looks for loops asks before anybody has asked it.
+        if asked.packet.windows(CANARY.len()).any(|octets| octets == CANARY) {
+            continue;
+        }
         tell.send(asked.clone()).await.unwrap();
         for message in behaviour(&asked) {
             asked.reply(&message).await;
         }
     }
+}
+
+/// Whether this is a query by which the proxy finds out if a resolver leads back to it.
+pub(crate) fn is_canary(packet: &[u8]) -> bool {
+    packet.windows(11).any(|octets| octets == b"hawser-loop")
 }
 
 async fn serve_tcp(listener: TcpListener, behaviour: Arc<Behaviour>, tell: mpsc::Sender<Asked>) {

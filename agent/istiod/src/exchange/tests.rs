@@ -108,6 +108,28 @@ async fn a_status_in_the_trailers_is_what_istiod_has_said() {
 }
 
 #[tokio::test]
+async fn what_is_here_is_had_without_waiting_and_the_end_is_left_to_be_told() {
+    let (_far, frames, mut exchange) = begun().await;
+    assert_eq!(exchange.more(), None);
+    data(&frames, b"data").await;
+    let here = loop {
+        match exchange.more() {
+            Some(here) => break here,
+            None => tokio::task::yield_now().await,
+        }
+    };
+    assert_eq!(here, "data");
+    trailers(&frames, &[("grpc-status", "7")]).await;
+    while !exchange.over {
+        assert_eq!(exchange.more(), None);
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(exchange.more(), None, "not told to who does not ask");
+    assert_eq!(exchange.chunk().await.unwrap_err().code(), Code::PermissionDenied);
+    assert_eq!(exchange.chunk().await.unwrap(), None, "told once");
+}
+
+#[tokio::test]
 async fn a_status_that_comes_at_once_is_no_stream() {
     let refused = answered(|call| {
         let said = [("grpc-status", "16"), ("grpc-message", "who%20are%20you")];

@@ -15,8 +15,7 @@ impl Log {
     /// The hash of a small resource that is kept already just as it is in `piece`.
     pub(super) fn as_it_was(&self, draft: u32, stroke: &Stroke, piece: &Piece) -> Option<Hash> {
         let Piece::Small { length, body, key, trailer } = piece else { return None };
-        // Others that may yet be accepted could change it before.
-        if self.drafts.len() > 1 || trailer.name.is_empty() {
+        if trailer.name.is_empty() || !self.stays(draft, key) {
             return None;
         }
         let place = *self.kept.index.get(key)?;
@@ -32,6 +31,26 @@ impl Log {
         let file = self.file.as_ref()?;
         let kind = self.drafts.get(&draft)?.kind;
         same_record(file, self.title.salt, place, (kind, trailer, body)).then_some(*key)
+    }
+
+    /// A draft takes something away.
+    pub(crate) fn removes(&mut self, draft: u32) {
+        if let Some(taken) = self.drafts.get_mut(&draft) {
+            taken.removes = true;
+        }
+    }
+
+    /// Whether what is kept of that name is what it was when this draft is accepted, whatever becomes
+    /// of the others that may be before.
+    fn stays(&self, draft: u32, key: &Hash) -> bool {
+        let mut others = self.drafts.iter().filter(|(number, _)| **number != draft);
+        self.drafts.len() <= MOST_COMPARED
+            && others.all(|(number, other)| {
+                let staged = self.kept.staged.get(number);
+                !staged.is_some_and(|staged| staged.contains_key(key))
+                    && !other.removes
+                    && (!other.whole || other.same.contains(key))
+            })
     }
 }
 
@@ -63,3 +82,6 @@ fn same_record(
             }
         })
 }
+
+/// Drafts under way; there are mostly one or two.
+const MOST_COMPARED: usize = 8;

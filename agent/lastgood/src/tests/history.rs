@@ -69,7 +69,6 @@ async fn what_came_again_as_it_was_is_not_counted_as_changed() {
     let (directory, shelf) = place();
     let book = shelf.book(KEY).await;
     Push::delta(&[("a", b"1"), ("b", b"1")]).accepted(&book, "v1").await;
-    // With two under way nothing is compared with what is kept: they are written again.
     let one = Push::delta(&[("a", b"1"), ("b", b"1")]).to(&book, "v2").await;
     let other = Push::delta(&[("a", b"1"), ("b", b"2")]).to(&book, "v3").await;
     one.accepted();
@@ -81,4 +80,48 @@ async fn what_came_again_as_it_was_is_not_counted_as_changed() {
     let versions = nodes[0].types[0].versions.iter();
     let counts: Vec<_> = versions.map(|of| (of.added, of.changed, of.removed)).collect();
     assert_eq!(counts, [(2, 0, 0), (0, 0, 0), (0, 1, 0)]);
+}
+
+#[tokio::test]
+async fn what_is_pushed_twice_at_once_as_it_was_is_not_written_again() {
+    for whole in [false, true] {
+        let (directory, shelf) = place();
+        let book = shelf.book(KEY).await;
+        let size = || fs::metadata(log(directory.path())).unwrap().len();
+        let body = vec![1; 20 << 10];
+        let push = |resources: &[(&str, &[u8])]| Push { whole, ..Push::delta(resources) };
+        let world = || push(&[("a", &body), ("b", &body), ("c", &body)]);
+        world().accepted(&book, "v1").await;
+        kept(&book).await;
+        let before = size();
+
+        let answer = world().to(&book, "v2").await;
+        let again = world().to(&book, "v3").await;
+        answer.accepted();
+        again.accepted();
+        assert_eq!(kept(&book).await.unwrap().len(), 3);
+        assert!(size() < before + 1000, "{whole} {before} {}", size());
+
+        // What is under way may change it, or take it away, or be refused.
+        let changes = push(&[("a", b"2"), ("b", &body)]).to(&book, "v4").await;
+        let back = world().to(&book, "v5").await;
+        changes.accepted();
+        back.accepted();
+        assert_eq!(kept(&book).await, Some(state_of(&[("a", &body), ("b", &body), ("c", &body)])));
+        let takes = push(&[("b", &body)]).removing(&["a"]).to(&book, "v6").await;
+        let back = world().to(&book, "v7").await;
+        takes.accepted();
+        back.accepted();
+        let refused = push(&[("a", b"2")]).to(&book, "v8").await;
+        let as_it_was = world().to(&book, "v9").await;
+        drop(refused);
+        as_it_was.accepted();
+        let expected = Some(state_of(&[("a", &body), ("b", &body), ("c", &body)]));
+        assert_eq!(kept(&book).await, expected);
+        assert_eq!(shelf.standing().borrow().trouble, None);
+        assert!(!shelf.standing().borrow().books[KEY][CLUSTER].behind);
+        shelf.closed().await;
+        let book = Shelf::open(options(directory.path())).book(KEY).await;
+        assert_eq!(kept(&book).await, expected);
+    }
 }

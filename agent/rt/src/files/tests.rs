@@ -226,10 +226,11 @@ async fn a_burst_is_told_once() {
 fn a_change_is_told_after_a_rest_but_not_put_off_for_ever() {
     let start = Instant::now();
     let millis = Duration::from_millis;
+    let pace = Pace { quiet: QUIET, patience: PATIENCE, restless: true };
     for (last, end) in [(0, 100), (50, 150), (899, 999), (900, 1000), (5000, 1000)] {
         let unrest = Unrest { since: start, last: start + millis(last), touched: true };
 
-        assert_eq!(unrest.end(), start + millis(end), "{last}");
+        assert_eq!(unrest.end(pace), start + millis(end), "{last}");
     }
 }
 

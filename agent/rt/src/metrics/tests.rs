@@ -105,6 +105,44 @@ fn what_is_computed_may_use_the_registry() {
 }
 
 #[test]
+fn numbers_that_are_counted_elsewhere_are_read_with_the_labels_of_the_moment() {
+    let registry = Registry::default();
+    let asked = Counter::default();
+    let seen = asked.clone();
+    registry.read("answers_total", "Answers.", Kind::Counter, move || {
+        let name = |n: u64| vec![("source", format!("s{n}"))];
+        #[expect(clippy::cast_precision_loss, reason = "small")]
+        (0..seen.value()).map(|n| Sample { labels: name(n), value: n as f64 }).collect()
+    });
+    assert_eq!(registry.render(), "");
+
+    asked.add(2);
+    assert_eq!(
+        registry.render(),
+        "# HELP answers_total Answers.\n# TYPE answers_total counter\n\
+         answers_total{source=\"s0\"} 0\nanswers_total{source=\"s1\"} 1\n"
+    );
+}
+
+#[test]
+fn a_histogram_is_read_step_by_step() {
+    let registry = Registry::default();
+    let spread = || Histogram { steps: vec![(0.001, 3), (0.5, 4)], count: 5, sum: 7.25 };
+    registry.histogram("plain", "Plain.", &[], spread);
+    registry.histogram("took", "Took.", &[("of", "a")], spread);
+
+    assert_eq!(
+        registry.render(),
+        "# HELP plain Plain.\n# TYPE plain histogram\n\
+         plain_bucket{le=\"0.001\"} 3\nplain_bucket{le=\"0.5\"} 4\nplain_bucket{le=\"+Inf\"} 5\n\
+         plain_sum 7.25\nplain_count 5\n\
+         # HELP took Took.\n# TYPE took histogram\n\
+         took_bucket{of=\"a\",le=\"0.001\"} 3\ntook_bucket{of=\"a\",le=\"0.5\"} 4\n\
+         took_bucket{of=\"a\",le=\"+Inf\"} 5\ntook_sum{of=\"a\"} 7.25\ntook_count{of=\"a\"} 5\n"
+    );
+}
+
+#[test]
 fn names_and_labels_are_in_a_stable_order() {
     let registry = Registry::default();
     for (name, label) in [("b", "2"), ("a", "1"), ("b", "1"), ("a:c", "0"), ("a", "0")] {

@@ -142,3 +142,80 @@ fn a_manager_that_is_away_or_asleep_stops_nobody() {
     notifier.ready();
     assert_eq!(told(&back), "READY=1");
 }
+
+/// What was told, and what came with it.
+fn told_with(socket: &UnixDatagram) -> (String, Vec<std::os::fd::OwnedFd>) {
+    use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut text = [0; 4096];
+    let parts = &mut [io::IoSliceMut::new(&mut text)];
+    let length = recvmsg(socket, parts, &mut control, RecvFlags::DONTWAIT).unwrap().bytes;
+    let rights = control.drain().flat_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(rights) => rights.collect::<Vec<_>>(),
+        _ => Vec::new(),
+    });
+    let rights = rights.collect();
+    (String::from_utf8(text[..length].to_vec()).unwrap(), rights)
+}
+
+#[test]
+fn a_socket_is_kept_under_a_name_that_the_manager_takes() {
+    let manager = Fake::new();
+    let notifier = manager.notifier(None);
+    let kept = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+
+    notifier.store("dns-udp-[::1]:53 a", &kept);
+
+    let (told, mut rights) = told_with(&manager.socket);
+    assert_eq!(told, "FDSTORE=1\nFDNAME=dns-udp-[__1]_53-a\nFDPOLL=0");
+    let again = std::net::UdpSocket::from(rights.pop().unwrap());
+    assert_eq!(again.local_addr().unwrap(), kept.local_addr().unwrap());
+    assert!(rights.is_empty());
+
+    notifier.remove("dns-udp-[::1]:53 a");
+    assert_eq!(manager.told(), "FDSTOREREMOVE=1\nFDNAME=dns-udp-[__1]_53-a");
+}
+
+#[test]
+fn without_a_manager_or_with_one_that_is_away_nothing_is_kept() {
+    let manager = Fake::new();
+    let away = manager.notifier(None);
+    fs::remove_file(&manager.path).unwrap();
+    for notifier in [Notifier::new(None, None).unwrap(), away] {
+        notifier.store("a", &manager.socket);
+        notifier.remove("a");
+    }
+}
+
+#[test]
+fn what_is_handed_over_is_owned_and_not_for_programs_that_are_started() {
+    use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+
+    let owned = handed::owned(socket.as_raw_fd()).unwrap();
+
+    let flags = FdFlag::from_bits_retain(fcntl(&owned, FcntlArg::F_GETFD).unwrap());
+    assert!(flags.contains(FdFlag::FD_CLOEXEC));
+    let again = std::net::UdpSocket::from(owned);
+    assert_eq!(again.local_addr().unwrap(), socket.local_addr().unwrap());
+    assert!(handed::owned(-1).is_err() && handed::owned(1 << 20).is_err());
+}
+
+#[test]
+fn what_is_handed_to_another_process_is_not_ours() {
+    let own = std::process::id().to_string();
+    let cases = [
+        (None, Some("1")),
+        (Some("1"), Some("1")),
+        (Some(""), Some("1")),
+        (Some(&*own), None),
+        (Some(&*own), Some("0")),
+        (Some(&*own), Some("-1")),
+        (Some(&*own), Some("many")),
+    ];
+    for (pid, count) in cases {
+        let mut notifier = Notifier::new(None, None).unwrap().taking(pid, count, Some("a:b"));
+        assert!(notifier.handed().is_empty(), "{pid:?} {count:?}");
+    }
+}

@@ -25,8 +25,10 @@ async fn a_filter_whose_module_cannot_be_had_is_replaced_as_it_wishes() {
         filter.policy = FailurePolicy::FailOpen;
         assert_eq!(local(&modules, &filter).await, Err("allow"), "{url}");
     }
-    // What is not there is not asked for again and again.
-    assert_eq!(world.server.count("/missing"), 2);
+    // What is not there is not asked for again and again, not even by another filter.
+    assert_eq!(world.server.count("/missing"), 1);
+    let shown = modules.replaced().borrow()["te"].clone();
+    assert!(!shown.stops && shown.reason.contains("no URL"), "{shown:?}");
     assert_eq!(world.files(), 0);
 }
 

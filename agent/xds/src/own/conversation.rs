@@ -11,13 +11,14 @@ mod names;
 mod tests;
 mod trust;
 
+use bytes::Bytes;
 use hawser_pki::Bundle;
 use hawser_proto::{
+    Names,
     envoy::{
         envoy::{config::core::v3::Node, service::discovery::v3::DiscoveryRequest},
         google::rpc,
     },
-    istio::nds::NameTable,
     type_url,
 };
 
@@ -52,7 +53,7 @@ pub(super) struct Heard {
 #[derive(Debug, PartialEq)]
 pub(super) enum News {
     Names {
-        table: NameTable,
+        table: Names,
         version: String,
     },
     /// Roots of the mesh; none if istiod says that there are no more than the agent knows.
@@ -104,7 +105,7 @@ impl Conversation {
         (conversation, requests)
     }
 
-    pub(super) fn hear(&mut self, message: &[u8]) -> Heard {
+    pub(super) fn hear(&mut self, message: &Bytes) -> Heard {
         let Ok(seen) = Response::scan(Flavour::Sotw, message) else { return Heard::NOTHING };
         let (nonce, version) = (seen.nonce.to_owned(), seen.version.to_owned());
         let Some((topic, talk)) = self.talk(seen.type_url) else { return Heard::NOTHING };

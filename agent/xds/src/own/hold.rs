@@ -5,13 +5,13 @@
 
 use std::time::Duration;
 
-use hawser_proto::istio::nds::NameTable;
+use hawser_proto::Names;
 use tokio::time::Instant;
 
 /// A name table and its version.
 #[derive(Debug, PartialEq)]
 pub(super) struct Named {
-    pub(super) table: NameTable,
+    pub(super) table: Names,
     pub(super) version: String,
 }
 
@@ -27,7 +27,7 @@ impl Hold {
     /// Takes a table that has come at `now`, and returns it if it is to be used. `in_use` is
     /// whether there are names now.
     pub(super) fn take(&mut self, named: Named, in_use: bool, now: Instant) -> Option<Named> {
-        if !named.table.table.is_empty() || !in_use {
+        if !named.table.is_empty() || !in_use {
             *self = Self::default();
             return Some(named);
         }
@@ -59,13 +59,13 @@ pub(super) const GRACE: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
-    use hawser_proto::istio::nds::NameInfo;
+    use hawser_proto::istio::nds::{NameInfo, NameTable};
 
     use super::*;
 
     fn named(version: &str, names: &[&str]) -> Named {
         let names = names.iter().map(|name| ((*name).to_owned(), NameInfo::default()));
-        Named { table: NameTable { table: names.collect() }, version: version.to_owned() }
+        Named { table: (&NameTable { table: names.collect() }).into(), version: version.to_owned() }
     }
 
     fn empty(version: &str) -> Named {

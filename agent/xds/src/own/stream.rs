@@ -29,7 +29,7 @@ pub(super) enum Message {
 
 #[derive(Debug)]
 enum UnderWay {
-    Whole(BytesMut),
+    Whole { gathered: BytesMut, length: usize },
     TooLarge { length: usize, reader: Box<Reader> },
 }
 
@@ -84,7 +84,11 @@ impl Stream {
                 *under_way = Some(UnderWay::begin(length));
                 Ok(None)
             }
-            (Part::Data(data), Some(UnderWay::Whole(gathered))) => {
+            (Part::Data(data), Some(UnderWay::Whole { gathered, length })) => {
+                // All of it at once and no more: names stay for long in what they came in.
+                if gathered.capacity() - gathered.len() < data.len() {
+                    gathered.reserve(length.saturating_sub(gathered.len()));
+                }
                 gathered.extend_from_slice(&data);
                 Ok(None)
             }
@@ -103,12 +107,12 @@ impl UnderWay {
         if length > LARGEST {
             return Self::TooLarge { length, reader: Box::new(Reader::new(Flavour::Sotw, length)) };
         }
-        Self::Whole(BytesMut::with_capacity(length.min(AT_ONCE)))
+        Self::Whole { gathered: BytesMut::with_capacity(length.min(AT_ONCE)), length }
     }
 
     fn end(self) -> Result<Message, Unreadable> {
         match self {
-            Self::Whole(gathered) => Ok(Message::Whole(gathered.freeze())),
+            Self::Whole { gathered, .. } => Ok(Message::Whole(gathered.freeze())),
             Self::TooLarge { length, reader } => match reader.end() {
                 Ok(tail) => Ok(Message::TooLarge { length, tail }),
                 Err(_malformed) => Err(Unreadable::TooLarge { length }),

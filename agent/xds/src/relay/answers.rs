@@ -12,13 +12,14 @@ use hawser_rt::{Chain, Throttle};
 use hawser_wire::Broken;
 use tokio::{
     sync::mpsc,
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
+use tonic::Status;
 use tracing::{debug, warn};
 
 use super::{
-    Away, Relay,
+    Away, Ended, Relay,
     hearing::Hearing,
     pace::{Pace, Went},
 };
@@ -38,7 +39,7 @@ pub(super) enum Over {
     Ended,
     #[error("the stream was ended without an error, in the middle of a response")]
     Torn,
-    #[error("nothing was heard for {} s", .0.as_secs())]
+    #[error("no answer for {} s", .0.as_secs())]
     Silent(Duration),
     #[error("what was heard are no discovery responses")]
     Garbled { source: Garbage },
@@ -56,8 +57,19 @@ pub(super) enum Garbage {
 }
 
 impl Relay {
-    /// Answers Envoy for as long as it listens.
-    pub(super) async fn answer(&self) -> Result<Infallible, Deaf> {
+    /// Answers Envoy for as long as it listens. Nobody is called before something was asked: whoever
+    /// leaves streams lying about holds none of those to istiod.
+    pub(super) async fn answer(&self) -> Ended {
+        if timeout(UNASKED, self.met.notified()).await.is_err() {
+            return Ended::Refused(Status::deadline_exceeded("nothing was asked on this stream"));
+        }
+        match self.epochs().await {
+            Ok(never) => match never {},
+            Err(Deaf) => Ended::Envoy,
+        }
+    }
+
+    async fn epochs(&self) -> Result<Infallible, Deaf> {
         let mut pace = Pace::new();
         loop {
             let went = self.epoch(pace.patience()).await?;
@@ -68,7 +80,7 @@ impl Relay {
                     // Another address may be what was missing.
                     tokio::select! {
                         () = until_again(&*self.shared.parts.source, wait) => {}
-                        () = self.renew.notified() => {}
+                        () = self.renewal() => {}
                     }
                 };
                 self.meanwhile(pause).await?;
@@ -84,7 +96,7 @@ impl Relay {
         *self.outgoing.lock() = None;
         if heard.is_some() {
             *self.away.lock() = Away { since: Some(Instant::now()), failed: false };
-        } else {
+        } else if !matches!(over, Ok(Over::Renewed)) {
             self.away.lock().failed = true;
         }
         self.wished.notify_one();
@@ -102,7 +114,7 @@ impl Relay {
             }
         }
         if matches!(over, Over::Renewed) {
-            return Went::Renewed;
+            return Went::Renewed(self.renewals.lock().renewed());
         }
         let (metrics, error) = (&self.shared.metrics, Chain(over).to_string());
         if let Some(heard) = heard {
@@ -114,9 +126,13 @@ impl Relay {
             debug!(flow = "xds", error, "istiod lost");
             let failure = Failure { at: SystemTime::now(), error };
             self.shared.seen.change(|standing| standing.failure = Some(failure));
-            // It would send the same again, to everybody, for as long as it is asked.
-            let garbled = matches!(over, Over::Garbled { .. });
-            return if garbled { Went::Unheard } else { Went::Heard(heard.elapsed()) };
+            // It would do the same again, after a full push, for as long as it is asked the same.
+            let again = match over {
+                Over::Garbled { .. } => true,
+                Over::Lost(lost) => lost.refused,
+                _ => false,
+            };
+            return if again { Went::Unheard } else { Went::Heard(heard.elapsed()) };
         }
         metrics.failures.increment();
         let failure = self.shared.outage.failed(&error);
@@ -136,12 +152,13 @@ impl Relay {
         patience: Duration,
         heard: &mut Option<Instant>,
     ) -> Result<Over, Deaf> {
+        self.renewals.lock().begin();
         let (outgoing, requests) = mpsc::channel(1);
         let opening = self.shared.parts.source.open(self.flavour, requests);
         let opened = self.meanwhile(async {
             tokio::select! {
                 opened = opening => opened.map_err(Over::from),
-                () = self.renew.notified() => Err(Over::Renewed),
+                () = self.renewal() => Err(Over::Renewed),
             }
         });
         let mut opened = match opened.await? {
@@ -150,12 +167,16 @@ impl Relay {
         };
         // Not earlier: meanwhile Envoy may have been given what was kept.
         self.session().begin();
+        // What has changed since it was opened is said on it too.
+        self.renewals.lock().begin();
+        // It has its time to answer, whatever was before.
+        *self.away.lock() = Away { since: Some(Instant::now()), failed: false };
         *self.outgoing.lock() = Some(outgoing);
         self.turned.notify_one();
         let first = self.meanwhile(self.next(&mut opened.answers, Some(patience))).await?;
         match first {
             Ok(_) if self.session().is_outdated() => Ok(Over::Renewed),
-            Ok(first) => Hearing::new(self, opened, first, heard).hear(patience).await,
+            Ok(first) => Hearing::new(self, opened, first, heard, patience).hear().await,
             Err(over) => {
                 if let Over::Silent(_) = over {
                     opened.answers.failed();
@@ -169,9 +190,21 @@ impl Relay {
     pub(super) fn confirmed(&self) {
         self.session().confirmed();
         self.look_at_age();
+        self.is_fresh();
         let Some(book) = self.book() else { return };
         for (type_url, wanted) in self.session().all_wanted() {
             book.wanted(&type_url, wanted);
+        }
+    }
+
+    /// Done when the stream to whoever answers is to be begun anew. Cancel-safe.
+    pub(super) async fn renewal(&self) {
+        loop {
+            let due = self.renewals.lock().due();
+            match due {
+                Some(due) => return sleep_until(due).await,
+                None => self.renew.notified().await,
+            }
         }
     }
 
@@ -190,7 +223,7 @@ impl Relay {
     ) -> Result<Bytes, Over> {
         tokio::select! {
             chunk = answers.chunk() => chunk?.ok_or(Over::Ended),
-            () = self.renew.notified() => Err(Over::Renewed),
+            () = self.renewal() => Err(Over::Renewed),
             patience = self.silence(patience) => Err(Over::Silent(patience)),
         }
     }
@@ -206,7 +239,7 @@ impl Relay {
     }
 
     /// Waits for something, and answers Envoy out of what is kept if it has to wait too long.
-    async fn meanwhile<T>(&self, awaited: impl Future<Output = T>) -> Result<T, Deaf> {
+    pub(super) async fn meanwhile<T>(&self, awaited: impl Future<Output = T>) -> Result<T, Deaf> {
         let mut awaited = pin!(awaited);
         loop {
             // Cancelled while it looks, nothing was said.
@@ -271,3 +304,6 @@ impl Relay {
         }
     }
 }
+
+/// Envoy asks as soon as it can use an answer; a stream that is ended before that costs it nothing.
+const UNASKED: Duration = Duration::from_secs(30);

@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use hawser_fit::Loadable;
-use hawser_lastgood::Book;
+use hawser_lastgood::{Book, Pending};
 use hawser_rt::{Chain, Throttle};
 use tokio::{
     sync::OnceCell,
@@ -66,14 +66,16 @@ impl Relay {
                 self.session().reconcile(&type_url, &known);
             }
         }
-        if let Some(kept) = accepted {
-            kept.accepted();
-        }
+        accepted.into_iter().for_each(Pending::accepted);
         if let Some(type_url) = less {
             self.wants_less(&type_url);
         }
         self.note(note);
-        self.away.lock().since.get_or_insert_with(Instant::now);
+        self.look_at_age();
+        self.away.lock().since.get_or_insert_with(|| {
+            self.met.notify_one();
+            Instant::now()
+        });
         self.turned.notify_one();
         self.wished.notify_one();
         Ok(())
@@ -100,8 +102,14 @@ impl Relay {
         };
         if let Some(version) = loadable.as_ref().map(Loadable::version) {
             debug!(flow = "xds", version, "what this envoy cannot load is left out");
-        } else if self.shared.options.fit == Fit::Stock && !program {
-            warn!(flow = "xds", "this envoy does not say what it can load, nothing is left out");
+        } else if self.shared.options.fit == Fit::Stock
+            && !program
+            && let Some(suppressed) = MUTE.allow()
+        {
+            warn!(
+                flow = "xds",
+                suppressed, "this envoy does not say what it can load, nothing is left out"
+            );
         }
         if program {
             self.shared.seen.change(|standing| standing.programs += 1);
@@ -116,23 +124,25 @@ impl Relay {
 
     /// What the book of that node is called.
     fn key(&self, who: &Introduction) -> String {
-        let generator = who.metadata("GENERATOR").unwrap_or_default();
+        let kind = match who.metadata("GENERATOR") {
+            _ if who.is_program() => hawser_lastgood::PROGRAM.to_owned(),
+            None | Some("") => String::new(),
+            Some(generator) => format!(" {generator}"),
+        };
         // The machine keeps what it has when it moves: a node is not its address.
         let id: Vec<&str> = who.id().split('~').collect();
         let name =
             id.get(2..).filter(|name| !name.is_empty()).map_or(id.concat(), |it| it.join("~"));
-        let key = format!("{name} {} {generator}", self.shared.options.spiffe);
-        key.trim_end().to_owned()
+        format!("{name} {}{kind}", self.shared.options.spiffe)
     }
 
     async fn open_book(&self) {
-        static TOLD: Throttle = Throttle::new(super::PERIOD);
         // A disk that does not answer must not hold Envoy.
         if timeout(BOOK, self.book_at_last()).await.is_ok() {
             return;
         }
         self.late.notify_one();
-        if let Some(suppressed) = TOLD.allow() {
+        if let Some(suppressed) = SLOW.allow() {
             warn!(
                 flow = "xds",
                 waited = ?BOOK,
@@ -204,5 +214,7 @@ impl From<&Refusal> for Status {
     }
 }
 
+static MUTE: Throttle = Throttle::new(super::PERIOD);
+static SLOW: Throttle = Throttle::new(super::PERIOD);
 /// How long a disk may take to say what it has.
 const BOOK: Duration = Duration::from_secs(1);

@@ -10,11 +10,12 @@ use super::{
     Relay, Remote,
     answers::{Garbage, Over},
     detour::Detour,
+    pace::First,
 };
 use crate::{
     Seen,
     downstream::Deaf,
-    passage::{Came, Fault, Passage, pass_whole},
+    passage::{Came, Fault, HOLD, Passage, pass_whole},
     record::Record,
     source::{Answers, Opened},
 };
@@ -30,6 +31,12 @@ pub(super) struct Hearing<'a> {
     joined: Option<Joined>,
     /// Since the first good message.
     heard: &'a mut Option<Instant>,
+    first: First,
+    /// Some of what comes may have gone to Envoy.
+    has_left: bool,
+    /// How many types it has spoken of, and when there was time to speak of all others.
+    told: Option<usize>,
+    confirmed: Option<Instant>,
 }
 
 /// What happens next.
@@ -50,16 +57,30 @@ impl<'a> Hearing<'a> {
         Opened { who, answers }: Opened,
         first: Bytes,
         heard: &'a mut Option<Instant>,
+        patience: Duration,
     ) -> Self {
         let mut frames = Frames::new(LARGEST_RESPONSE);
         frames.push(first);
         let detour = Detour::new(relay.flavour);
-        Self { relay, who, answers, frames, passage: None, detour, joined: None, heard }
+        Self {
+            relay,
+            who,
+            answers,
+            frames,
+            passage: None,
+            detour,
+            joined: None,
+            heard,
+            first: First::new(patience),
+            has_left: false,
+            told: None,
+            confirmed: None,
+        }
     }
 
     /// Passes on what is answered, until the end.
-    pub(super) async fn hear(&mut self, patience: Duration) -> Result<Over, Deaf> {
-        let over = self.pass_all(patience).await?;
+    pub(super) async fn hear(&mut self) -> Result<Over, Deaf> {
+        let over = self.pass_all().await?;
         let torn = matches!(over, Over::Ended) && !self.frames.between();
         let over = if torn { Over::Torn } else { over };
         if matches!(over, Over::Silent(_) | Over::Garbled { .. } | Over::Torn) {
@@ -71,21 +92,20 @@ impl<'a> Hearing<'a> {
         Ok(over)
     }
 
-    async fn pass_all(&mut self, patience: Duration) -> Result<Over, Deaf> {
-        let mut confirmed = false;
+    async fn pass_all(&mut self) -> Result<Over, Deaf> {
         loop {
             let passed = match self.parts() {
                 Err(broken) => return Ok(Over::Garbled { source: broken.into() }),
                 Ok(Some(part)) => self.part(part).await,
-                Ok(None) => match self.turn(patience, confirmed).await {
+                Ok(None) => match self.turn().await? {
                     Turn::Over(over) => return Ok(over),
                     Turn::Made(remote, made) => self.pass(remote, made).await,
                     Turn::Chunk(chunk) => {
-                        self.frames.push(chunk);
+                        self.take(chunk);
                         Ok(())
                     }
                     Turn::Confirmed => {
-                        confirmed = true;
+                        self.confirmed = None;
                         self.relay.confirmed();
                         Ok(())
                     }
@@ -106,25 +126,61 @@ impl<'a> Hearing<'a> {
         if self.detour.has_room() { self.frames.next() } else { Ok(None) }
     }
 
-    /// Cancel-safe.
-    async fn turn(&mut self, patience: Duration, confirmed: bool) -> Turn {
-        let patience = Some(patience).filter(|_| self.heard.is_none());
-        let due = self.heard.filter(|_| !confirmed).map(|heard| heard + CONFIRMED);
+    /// Takes what is here in one go: each time that something is handed on costs as much as a good
+    /// many bytes of it.
+    fn take(&mut self, chunk: Bytes) {
+        let mut taken = chunk.len();
+        self.frames.push(chunk);
+        while taken < AT_ONCE
+            && let Some(more) = self.answers.more()
+        {
+            taken += more.len();
+            self.frames.push(more);
+        }
+        self.first.came(taken);
+    }
+
+    /// What comes next, once all that may leave has left.
+    async fn turn(&mut self) -> Result<Turn, Deaf> {
+        if let Some(passage) = &mut self.passage {
+            passage.release().await?;
+        }
+        if self.heard.is_none() {
+            return self.first_turn().await;
+        }
         let (relay, between, room) = (self.relay, self.passage.is_none(), self.detour.has_room());
-        tokio::select! {
+        let due = self.confirmed.filter(|_| between);
+        Ok(tokio::select! {
             (remote, made) = self.detour.next(), if between => Turn::Made(remote, made),
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => Turn::Confirmed,
-            next = relay.next(&mut self.answers, patience), if room => {
+            next = relay.next(&mut self.answers, None), if room => {
                 next.map_or_else(Turn::Over, Turn::Chunk)
             }
-            () = relay.renew.notified(), if !room => Turn::Over(Over::Renewed),
-            () = relay.doubts(), if between && patience.is_none() => Turn::Over(Over::Renewed),
-        }
+            () = relay.renewal(), if !room => Turn::Over(Over::Renewed),
+            () = relay.doubts(), if between => Turn::Over(Over::Renewed),
+        })
+    }
+
+    /// What comes next of the first message. As long as nothing of it has left, Envoy may have waited
+    /// too long for it.
+    async fn first_turn(&mut self) -> Result<Turn, Deaf> {
+        let relay = self.relay;
+        let next = relay.next(&mut self.answers, Some(self.first.left()));
+        let next = if self.has_left { next.await } else { relay.meanwhile(next).await? };
+        let outdated = relay.session().is_outdated() && !self.has_left;
+        Ok(match next {
+            Ok(_) if outdated => Turn::Over(Over::Renewed),
+            Err(Over::Silent(_)) => Turn::Over(Over::Silent(self.first.patience)),
+            next => next.map_or_else(Turn::Over, Turn::Chunk),
+        })
     }
 
     async fn part(&mut self, part: Part) -> Result<(), Fault> {
         match part {
-            Part::Begin { length } => self.passage = Some(Passage::begin(self.relay, length)),
+            Part::Begin { length } => {
+                self.has_left = length > HOLD;
+                self.passage = Some(Passage::begin(self.relay, length));
+            }
             Part::Data(data) => {
                 if let Some(passage) = &mut self.passage {
                     passage.data(data).await?;
@@ -137,6 +193,7 @@ impl<'a> Hearing<'a> {
                     self.detour.push(remote);
                 }
                 self.good();
+                self.relay.tell_gone().await?;
             }
         }
         Ok(())
@@ -159,7 +216,15 @@ impl<'a> Hearing<'a> {
 
     /// A good message has come.
     fn good(&mut self) {
-        if !self.relay.session().heard() {
+        let (first, told) = {
+            let mut session = self.relay.session();
+            (session.heard(), Some(session.told()))
+        };
+        if self.told != told {
+            self.told = told;
+            self.confirmed = Some(Instant::now() + CONFIRMED);
+        }
+        if !first {
             return;
         }
         *self.heard = Some(Instant::now());
@@ -184,6 +249,8 @@ impl Drop for Joined {
     }
 }
 
+/// What is taken in one go, about.
+const AT_ONCE: usize = 128 << 10;
 /// What gRPC implementations agree on as the largest message.
 const LARGEST_RESPONSE: usize = i32::MAX as usize;
 /// What was not spoken of by then has not changed.

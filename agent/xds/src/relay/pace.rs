@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use hawser_rt::Backoff;
+use tokio::time::Instant;
 
 /// How the last streams went.
 #[derive(Debug)]
@@ -30,8 +31,8 @@ pub(super) enum Went {
     Unheard,
     /// Nothing at all was heard for as long as there was patience.
     Silent,
-    /// It was given up for another one.
-    Renewed,
+    /// It was given up for another one, which may be opened after so long.
+    Renewed(Duration),
 }
 
 impl Pace {
@@ -53,7 +54,7 @@ impl Pace {
     /// How long to wait after a stream that went like this; `dice` is a random number in `0..1`.
     pub(super) fn after(&mut self, went: Went, dice: f64) -> Duration {
         match went {
-            Went::Renewed => return Duration::ZERO,
+            Went::Renewed(wait) => return wait,
             Went::Otherwise if self.at_once < MOST_AT_ONCE => {
                 self.at_once += 1;
                 return Duration::ZERO;
@@ -80,18 +81,94 @@ impl Pace {
     }
 }
 
+/// How long a first message may take: each good piece of it has that time, and less is as good as
+/// nothing.
+#[derive(Debug)]
+pub(super) struct First {
+    pub(super) patience: Duration,
+    due: Instant,
+    came: usize,
+}
+
+impl First {
+    pub(super) fn new(patience: Duration) -> Self {
+        Self { patience, due: Instant::now() + patience, came: 0 }
+    }
+
+    /// So many bytes of it came.
+    pub(super) fn came(&mut self, bytes: usize) {
+        self.came += bytes;
+        if self.came >= PIECE {
+            *self = Self::new(self.patience);
+        }
+    }
+
+    /// For how much longer more of it may be waited for.
+    pub(super) fn left(&self) -> Duration {
+        self.due.saturating_duration_since(Instant::now())
+    }
+}
+
+/// When a stream that is well may be given up for another one: each is a full push, and a machine on
+/// which containers come and go has another address every time.
+#[derive(Debug)]
+pub(super) struct Renewals {
+    asked: bool,
+    due: Instant,
+    /// Between the next two.
+    wait: Duration,
+}
+
+impl Renewals {
+    pub(super) fn new() -> Self {
+        Self { asked: false, due: Instant::now(), wait: SHORTEST_RENEWAL }
+    }
+
+    /// There is something to say that only a new stream can.
+    pub(super) fn ask(&mut self) {
+        self.asked = true;
+    }
+
+    /// A stream begins, and says it.
+    pub(super) fn begin(&mut self) {
+        self.asked = false;
+    }
+
+    /// When the present stream is to be given up, if it is.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.asked.then_some(self.due)
+    }
+
+    /// A stream was given up; after how long the next may be opened.
+    pub(super) fn renewed(&mut self) -> Duration {
+        let now = Instant::now();
+        if now >= self.due + self.wait {
+            self.wait = SHORTEST_RENEWAL;
+        }
+        let wait = self.due.saturating_duration_since(now);
+        self.due = now + wait + self.wait;
+        self.wait = (self.wait * 2).min(LONGEST);
+        wait
+    }
+}
+
 const SHORTEST: Duration = Duration::from_millis(250);
 const LONGEST: Duration = Duration::from_secs(30);
+const SHORTEST_RENEWAL: Duration = Duration::from_secs(1);
 const LONGEST_FLAPPING: Duration = Duration::from_secs(2);
 const LONG: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(30);
 /// A slow istiod is not made faster by asking it again.
 const MOST_PATIENCE: Duration = Duration::from_secs(300);
+/// Of a first message.
+const PIECE: usize = 64 << 10;
 /// There are fewer ways to show who one is.
 const MOST_AT_ONCE: u32 = 8;
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::advance;
+
     use super::*;
 
     fn after(pace: &mut Pace, went: Went) -> u64 {
@@ -125,6 +202,39 @@ mod tests {
         let mut pace = Pace::new();
         let waits: Vec<_> = (0..10).map(|_| after(&mut pace, Went::Otherwise)).collect();
         assert_eq!(waits, [0, 0, 0, 0, 0, 0, 0, 0, 250, 0]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_is_well_is_given_up_at_once_but_not_over_and_over() {
+        let mut renewals = Renewals::new();
+        assert_eq!(renewals.due(), None);
+        for expected in [0, 1, 2, 4, 8, 16, 30, 30] {
+            renewals.ask();
+            let left = renewals.due().unwrap().saturating_duration_since(Instant::now());
+            assert_eq!(left.as_secs(), expected);
+            advance(left).await;
+            assert_eq!(renewals.renewed(), Duration::ZERO);
+            renewals.begin();
+            assert_eq!(renewals.due(), None);
+        }
+        // What cannot wait for that waits before the next is opened.
+        assert_eq!(renewals.renewed().as_secs(), 30);
+
+        advance(LONGEST * 3).await;
+        assert_eq!(renewals.renewed(), Duration::ZERO);
+        assert_eq!(renewals.renewed().as_secs(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_first_message_that_comes_byte_by_byte_is_not_waited_for_without_end() {
+        let mut first = First::new(PATIENCE);
+        for left in (0..30).rev() {
+            advance(Duration::from_secs(1)).await;
+            first.came(1);
+            assert_eq!(first.left().as_secs(), left);
+        }
+        first.came(PIECE);
+        assert_eq!(first.left(), PATIENCE);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::Relay;
 use crate::{
     Stale,
     downstream::Deaf,
-    passage::{Came, Fault, HOLD, Streamed, pass_whole},
+    passage::{Came, Fault, HOLD, MOST_GATHERED, Streamed, pass_whole},
     record::Record,
     session::Wish,
 };
@@ -52,7 +52,9 @@ impl Relay {
         };
         self.ages(answer.at);
         debug!(flow = "xds", type_url, resources = answer.names.len(), "answered as it was kept");
-        let passed = if self.rewrites(type_url) && answer.length <= HOLD {
+        // What names modules was here as a whole when it was kept.
+        let largest = if self.localizes(type_url) { MOST_GATHERED } else { HOLD };
+        let passed = if self.rewrites(type_url) && answer.length <= largest {
             self.replay_whole(type_url, answer, hurry).await
         } else {
             self.replay_streamed(type_url, answer, hurry).await
@@ -104,7 +106,11 @@ impl Relay {
         let mut streamed =
             Streamed::new(self, reader, answer.length, record).kept().fitted(type_url);
         while let Some(chunk) = piece(answer.chunk(), hurry).await {
-            if let Err(fault) = streamed.data(chunk).await {
+            let passed = match streamed.data(chunk).await {
+                Ok(()) => streamed.release().await.map_err(Fault::from),
+                fault => fault,
+            };
+            if let Err(fault) = passed {
                 streamed.cut().await?;
                 return Err(fault);
             }
@@ -137,7 +143,7 @@ async fn piece(
 }
 
 /// A name for an answer that nobody else gives.
-fn nonce() -> String {
+pub(super) fn nonce() -> String {
     static LAST: AtomicU64 = AtomicU64::new(0);
     format!("kept/{}/{:016x}", LAST.fetch_add(1, Ordering::Relaxed), fastrand::u64(..))
 }

@@ -1,4 +1,4 @@
-//! Requests that the session writes itself.
+//! Messages that are written here.
 
 use bytes::Bytes;
 use hawser_wire::{Flavour, write};
@@ -65,6 +65,17 @@ impl Compose<'_> {
         write::bytes(&mut status, 2, reason.as_bytes());
         write::bytes(into, number, &status);
     }
+}
+
+/// A delta response that tells only what is no more.
+pub(crate) fn removal(type_url: &str, nonce: &str, names: &[String]) -> Bytes {
+    let mut into = Vec::new();
+    write::bytes(&mut into, 4, type_url.as_bytes());
+    write::bytes(&mut into, 5, nonce.as_bytes());
+    for name in names {
+        write::bytes(&mut into, 6, name.as_bytes());
+    }
+    into.into()
 }
 
 /// gRPC's code for what went wrong inside.

@@ -9,7 +9,7 @@ use super::{
     compose::Compose,
     node::{Address, Introduction},
     queue::Waiting,
-    topic::{Origin, Topic},
+    topic::{Origin, Sent, Topic},
 };
 
 /// The present stream to whoever answers.
@@ -50,8 +50,25 @@ impl<R> Session<R> {
     pub(crate) fn end(&mut self) {
         self.queue.clear();
         self.epoch.open = false;
+        self.topics.values_mut().for_each(Topic::names_anew);
         if std::mem::take(&mut self.epoch.heard) {
             self.topics.values_mut().for_each(Topic::abandoned);
+        }
+    }
+
+    /// What Envoy has and is no more, by its type, where nobody else says so. Envoy is to be told
+    /// before it is told anything else of that type.
+    pub(crate) fn gone(&mut self) -> Option<(String, Vec<String>)> {
+        let gone = |(type_url, topic): (&String, &mut Topic<R>)| {
+            Some((type_url.clone(), topic.gone()?.into_iter().map(String::from).collect()))
+        };
+        self.topics.iter_mut().find_map(gone)
+    }
+
+    /// Envoy is told so: nobody who answers is to hear what it says of that.
+    pub(crate) fn removed(&mut self, type_url: &str, sent: Sent<R>) {
+        if let Some(topic) = self.topics.get_mut(type_url) {
+            topic.sent(Origin::Kept, sent);
         }
     }
 

@@ -10,7 +10,12 @@ pub(crate) enum Note {
     /// Envoy asks.
     Asked { type_url: String },
     /// Envoy has taken a response.
-    Accepted { type_url: String, version: String },
+    Accepted {
+        type_url: String,
+        version: String,
+        /// Nothing is left of what it has refused of that type.
+        mends: bool,
+    },
     /// Envoy has refused a response.
     Rejected { type_url: String, version: String, error: String },
     /// A response passes to Envoy.
@@ -25,8 +30,8 @@ pub(crate) enum Note {
 #[derive(Debug)]
 pub(crate) struct Heard<R> {
     pub(crate) note: Note,
-    /// Of a response that Envoy has taken.
-    pub(crate) accepted: Option<R>,
+    /// Of responses that Envoy has taken, in their order.
+    pub(crate) accepted: Vec<R>,
     /// Of this type, Envoy wants less than before.
     pub(crate) less: Option<String>,
     /// Of this type, Envoy says what it has from before: see [`Session::reconcile`].

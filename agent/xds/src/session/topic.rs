@@ -48,16 +48,26 @@ pub(super) enum Origin {
 pub(super) struct Topic<R> {
     /// The last stream on which somebody was asked for it; 0 is none.
     pub(super) asked_in: u64,
+    /// The last that has said something of it.
+    pub(super) told_in: u64,
     /// Envoy's first request, as long as it says all there is to say.
     pub(super) first: Option<Bytes>,
     /// The version that Envoy took last.
     pub(super) version: String,
     /// All names that Envoy wants; state of the world only.
     list: Vec<Box<str>>,
+    /// What Envoy has refused, as far as anybody would count, and not taken since; delta only.
+    pub(super) refused: BTreeSet<Box<str>>,
+    /// What of it is new and was in no response; state of the world only.
+    unanswered: BTreeSet<Box<str>>,
     /// Delta only.
     names: Names,
     /// Names of which Envoy and the store know different things; delta only.
     unsure: BTreeSet<Box<str>>,
+    /// What Envoy has and the present epoch was not told of, because there was too much of it.
+    unnamed: BTreeSet<Box<str>>,
+    /// What of it is no more, and Envoy is to be told.
+    gone: BTreeSet<Box<str>>,
     /// Envoy wants everything, and has said so by naming nothing; delta only.
     everything: bool,
     /// The next response tells all there is: it answers somebody who has nothing.
@@ -82,19 +92,25 @@ pub(super) enum About<R> {
     Nothing,
     /// Of one that it has spoken of before, or that nobody knows.
     Old(Option<Origin>),
-    /// Of one that it had not spoken of.
-    New(Origin, Sent<R>),
+    /// Of one that it had not spoken of; with the receipts of those before it which it has not
+    /// spoken of either, and does not refuse: it speaks once of what came while it was busy.
+    New(Origin, Sent<R>, Vec<R>),
 }
 
 impl<R> Topic<R> {
     pub(super) fn new() -> Self {
         Self {
             asked_in: 0,
+            told_in: 0,
             first: None,
             version: String::new(),
             list: Vec::new(),
+            refused: BTreeSet::new(),
+            unanswered: BTreeSet::new(),
             names: Names::default(),
             unsure: BTreeSet::new(),
+            unnamed: BTreeSet::new(),
+            gone: BTreeSet::new(),
             everything: false,
             whole: false,
             doubt: None,
@@ -121,8 +137,7 @@ impl<R> Topic<R> {
         self.whole
     }
 
-    /// Finds what the request speaks of. What was sent before that is forgotten: Envoy answers in
-    /// order.
+    /// Finds what the request speaks of. Envoy answers in order.
     pub(super) fn about(&mut self, asking: &Asking<'_>) -> About<R> {
         let refused = asking.rejection.is_some();
         if asking.nonce.is_empty() && !refused {
@@ -133,13 +148,15 @@ impl<R> Topic<R> {
             let last = self.last.as_ref().filter(|(_, nonce)| nonce == asking.nonce);
             return About::Old(last.map(|(origin, _)| *origin));
         };
-        self.sent.drain(..place);
+        let before: Vec<_> = self.sent.drain(..place).collect();
         match self.sent.pop_front() {
             Some((origin, sent)) => {
+                let before = before.into_iter().filter(|(of, it)| *of == origin && !it.broken);
+                let covered = before.filter_map(|(_, sent)| sent.receipt).collect();
                 if !sent.broken {
                     self.last = Some((origin, sent.nonce.clone()));
                 }
-                About::New(origin, sent)
+                About::New(origin, sent, covered)
             }
             None => About::Old(None),
         }
@@ -165,9 +182,16 @@ impl<R> Topic<R> {
         let less = self.list.iter().any(|old| sorted.binary_search(&&**old).is_err());
         let mut old: Vec<&str> = self.list.iter().map(|name| &**name).collect();
         old.sort_unstable();
-        let more = sorted.iter().any(|new| old.binary_search(new).is_err());
+        let is_new = |name: &&&str| old.binary_search(name).is_err();
+        let added: Vec<Box<str>> =
+            sorted.iter().filter(is_new).map(|name| Box::from(*name)).collect();
+        let more = !added.is_empty();
         self.waits |= more;
-        self.note_late(asking, more);
+        self.unanswered.retain(|name| sorted.binary_search(&&**name).is_ok());
+        self.unanswered.extend(added.iter().cloned());
+        if let Some(late) = &mut self.late {
+            late.extend(added);
+        }
         self.list = asking.names.iter().map(|name| Box::from(*name)).collect();
         Wants { changed: less || more, less }
     }
@@ -184,12 +208,15 @@ impl<R> Topic<R> {
                 .mark(name, |mark| *mark = Mark { wanted: true, waiting: !mark.held, ..*mark });
             self.waits = true;
         }
-        self.note_late(asking, true);
+        if let Some(late) = &mut self.late {
+            late.extend(asking.names.iter().map(|name| Box::from(*name)));
+        }
         let everything = self.has_everything();
         for name in &asking.dropped {
             if *name == ALL {
                 self.everything = false;
             }
+            self.refused.remove(*name);
             // Envoy forgets it, unless it may have come with everything.
             self.names.mark(name, |mark| {
                 *mark = Mark { held: mark.held && everything, ..Mark::default() };
@@ -205,6 +232,7 @@ impl<R> Topic<R> {
         let everything = self.has_everything();
         for (name, came) in changes.iter() {
             self.unsure.remove(name);
+            self.refused.remove(name);
             match came {
                 Some(version) if everything || self.is_wanted(name) => {
                     self.names.hold(name, version);
@@ -214,10 +242,11 @@ impl<R> Topic<R> {
         }
     }
 
-    fn note_late(&mut self, asking: &Asking<'_>, more: bool) {
-        if let Some(late) = self.late.as_mut().filter(|_| more) {
-            late.extend(asking.names.iter().map(|name| Box::from(*name)));
-        }
+    /// Envoy has refused a response.
+    pub(super) fn refused(&mut self, changes: &Changes) {
+        let came = changes.iter().filter(|(_, came)| came.is_some()).map(|(name, _)| name);
+        let room = MOST_REFUSED.saturating_sub(self.refused.len());
+        self.refused.extend(came.take(room).map(Box::from));
     }
 
     /// An answer of what was kept is being prepared: what is asked from now on is not in it.
@@ -234,9 +263,24 @@ impl<R> Topic<R> {
     pub(super) fn answered(&mut self, changes: &Changes) {
         self.told_some();
         for (name, _) in changes.iter() {
-            self.names.mark(name, |mark| mark.waiting = false);
+            self.unnamed.remove(name);
+            if !self.unanswered.remove(name) {
+                self.names.mark(name, |mark| mark.waiting = false);
+            }
         }
+        // Who wants everything, and does not say to have it, is told all there is.
+        self.gone.append(&mut self.unnamed);
         self.waits = false;
+    }
+
+    /// Whether Envoy waits for anything that it named for the first time.
+    pub(super) fn waits_for_names(&self) -> bool {
+        !self.unanswered.is_empty()
+    }
+
+    /// Whoever answers had time to: there is no more.
+    pub(super) fn waits_no_more(&mut self) {
+        self.unanswered.clear();
     }
 
     /// What comes next does not tell all there is.
@@ -248,19 +292,22 @@ impl<R> Topic<R> {
     /// Whatever Envoy waited for when its wish was looked up, there is no more than it was given.
     pub(super) fn settled(&mut self) {
         self.names.settle();
+        self.unanswered.clear();
         let late = self.late.take().unwrap_or_default();
         self.waits = !late.is_empty();
         for name in late {
-            // State of the world knows no single names.
             if self.is_wanted(&name) {
                 self.names.mark(&name, |mark| mark.waiting = !mark.held);
+            } else {
+                self.unanswered.insert(name);
             }
         }
     }
 
     /// Whoever answered is gone: what Envoy still waits for is to be answered by somebody else.
     pub(super) fn abandoned(&mut self) {
-        self.waits |= self.names.iter().any(|(name, mark, _)| mark.waiting && name != ALL);
+        self.waits |= self.waits_for_names()
+            || self.names.iter().any(|(name, mark, _)| mark.waiting && name != ALL);
     }
 
     /// Whether a resource in that version is no news to Envoy.
@@ -268,6 +315,7 @@ impl<R> Topic<R> {
         // What is on its way may change it.
         self.sent.is_empty()
             && !self.unsure.contains(name)
+            && !self.unnamed.contains(name)
             && self.names.find(name).is_some_and(|(mark, known)| mark.held && known == version)
     }
 
@@ -305,7 +353,9 @@ impl<R> Topic<R> {
     /// The bytes that this takes, about.
     pub(super) fn size(&self) -> usize {
         let unsure = self.unsure.iter().map(|name| name.len() + ROOM + OVERHEAD);
+        let unanswered = self.unanswered.iter().map(|name| name.len() + OVERHEAD);
         unsure.sum::<usize>()
+            + unanswered.sum::<usize>()
             + self.names.size()
             + self.list.iter().map(|name| name.len() + OVERHEAD).sum::<usize>()
     }
@@ -340,6 +390,7 @@ pub(super) struct Wants {
 const ALL: &str = "*";
 /// Nobody who answers leaves so many unanswered.
 const MOST_SENT: usize = 1024;
+const MOST_REFUSED: usize = 256;
 /// What a name costs in a request, and in memory, besides its bytes.
 const ROOM: usize = 16;
 const OVERHEAD: usize = 24;

@@ -1,6 +1,9 @@
 //! Both ends of the relay: Envoy's, and istiod's.
 
-use std::{fs::File, io::Write, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fs::File, io::Write, net::SocketAddr, os::unix::fs::MetadataExt, path::PathBuf, sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use hawser_istiod::{
@@ -32,10 +35,7 @@ use super::{
     raw::{Accepted, Raw, Upstream},
     words::{Ask, Tell, ask},
 };
-use crate::{
-    Fit, Options, Parts, Seen, Source, Standing, serve,
-    source::{Answers, BoxFuture, Lost, Opened},
-};
+use crate::{Fit, Options, Parts, Seen, Source, Standing, serve};
 
 /// An istiod whose streams are handed to the test.
 pub(crate) struct FakeIstiod {
@@ -175,12 +175,18 @@ impl Agent {
 
     /// With what was kept in that folder.
     pub(crate) fn at(folder: Arc<TempDir>, istiod: Istiod) -> Self {
-        Self::made(folder, Arc::new(istiod), None)
+        Self::made(folder, Arc::new(istiod), None, Vec::new(), LONG)
     }
 
     /// With another source than an istiod.
     pub(crate) fn made_of(source: Arc<dyn Source>) -> Self {
-        Self::made(Arc::new(tempfile::tempdir().unwrap()), source, None)
+        Self::made(Arc::new(tempfile::tempdir().unwrap()), source, None, Vec::new(), LONG)
+    }
+
+    /// And whoever connects as this process' user is Envoy, not the program of another.
+    pub(crate) fn of_envoys(source: Arc<dyn Source>) -> Self {
+        let own = std::fs::metadata("/proc/self").unwrap().uid();
+        Self::made(Arc::new(tempfile::tempdir().unwrap()), source, None, vec![own], LONG)
     }
 
     /// And with somebody who fetches modules.
@@ -188,17 +194,23 @@ impl Agent {
         let folder = Arc::new(tempfile::tempdir().unwrap());
         let mut options = hawser_wasm::Options::new(folder.path().join("wasm"));
         options.attempts = 1;
-        Self::made(folder, source, Some(Modules::new(options)))
+        Self::made(folder, source, Some(Modules::new(options)), Vec::new(), LONG)
     }
 
-    fn made(folder: Arc<TempDir>, source: Arc<dyn Source>, modules: Option<Modules>) -> Self {
-        let stale_after = Duration::from_secs(600);
+    fn made(
+        folder: Arc<TempDir>,
+        source: Arc<dyn Source>,
+        modules: Option<Modules>,
+        envoy: Vec<u32>,
+        stale_after: Duration,
+    ) -> Self {
         let path = folder.path().join("xds.sock");
         let listener = hawser_rt::uds::bind(&path, 0o660).unwrap();
         let (seen, stop) = (Seen::default(), CancellationToken::new());
         let (health, node) = (watch::Sender::new(None), watch::Sender::new(Arc::new(node())));
         let options = Options {
             peers: Peers::default(),
+            envoy,
             stale_after,
             fit: Fit::Auto,
             spiffe: "spiffe://mesh/ns/vms/sa/vm".to_owned(),
@@ -236,6 +248,13 @@ impl Agent {
         Self::at(folder, istiod)
     }
 
+    /// Stops, and starts again with what was kept, and with no patience at all.
+    pub(crate) async fn restarted_hasty(self, source: Arc<dyn Source>) -> Self {
+        let folder = Arc::clone(&self.folder);
+        self.stop().await;
+        Self::made(folder, source, None, Vec::new(), Duration::ZERO)
+    }
+
     /// Tells the relay to stop; done when it has.
     pub(crate) fn stop(mut self) -> impl Future<Output = ()> {
         self.stop.cancel();
@@ -248,6 +267,11 @@ impl Agent {
 
     /// Opens a stream as Envoy does.
     pub(crate) async fn envoy(&self, flavour: Flavour) -> Envoy {
+        self.opens(flavour).await.unwrap()
+    }
+
+    /// Opens a stream, or is refused.
+    pub(crate) async fn opens(&self, flavour: Flavour) -> Result<Envoy, Status> {
         let path = self.path.clone();
         let connect = tower::service_fn(move |_: Uri| {
             let path = path.clone();
@@ -260,8 +284,8 @@ impl Agent {
         let (requests, outgoing) = mpsc::channel(1);
         let outgoing = tonic::Request::new(ReceiverStream::new(outgoing));
         let path = PathAndQuery::from_static(flavour.path());
-        let responses = client.streaming(outgoing, path, Raw).await.unwrap().into_inner();
-        Envoy { flavour, requests, responses }
+        let responses = client.streaming(outgoing, path, Raw).await?.into_inner();
+        Ok(Envoy { flavour, requests, responses })
     }
 }
 
@@ -328,6 +352,9 @@ pub(crate) async fn until(seen: &Seen, reached: impl Fn(&Standing) -> bool) {
     seen.watch().wait_for(|standing| reached(standing)).await.unwrap();
 }
 
+/// No test takes so long.
+const LONG: Duration = Duration::from_secs(600);
+
 /// The machine.
 pub(crate) fn node() -> Node {
     let metadata = serde_json::json!({"INSTANCE_IPS": "10.0.0.1"});
@@ -338,63 +365,4 @@ pub(crate) fn node() -> Node {
         ips: Vec::new(),
         metadata: metadata.as_object().unwrap().clone(),
     }
-}
-
-/// A source whose bytes are what the test says, in the pieces it says.
-#[derive(Debug)]
-pub(crate) struct Script(mpsc::Sender<Scripted>);
-
-/// A stream to it.
-#[derive(Debug)]
-pub(crate) struct Scripted {
-    requests: mpsc::Receiver<Bytes>,
-    /// Closed, the stream is lost; nothing at all said, it ends as it should.
-    pub(crate) answers: mpsc::Sender<Bytes>,
-}
-
-impl Script {
-    pub(crate) fn new() -> (Arc<Self>, mpsc::Receiver<Scripted>) {
-        let (streams, opened) = mpsc::channel(64);
-        (Arc::new(Self(streams)), opened)
-    }
-}
-
-impl Scripted {
-    pub(crate) async fn asked(&mut self, flavour: Flavour) -> Ask {
-        Ask::read(flavour, &self.requests.recv().await.unwrap())
-    }
-
-    pub(crate) async fn tell(&self, bytes: &[u8]) {
-        self.answers.send(Bytes::copy_from_slice(bytes)).await.unwrap();
-    }
-}
-
-impl Source for Script {
-    fn open(
-        &self,
-        _: Flavour,
-        requests: mpsc::Receiver<Bytes>,
-    ) -> BoxFuture<'_, Result<Opened, Lost>> {
-        Box::pin(async move {
-            let (answers, said) = mpsc::channel(1);
-            self.0.send(Scripted { requests, answers }).await.unwrap();
-            Ok(Opened { who: "a script".to_owned(), answers: Box::new(Said(said)) })
-        })
-    }
-}
-
-#[derive(Debug)]
-struct Said(mpsc::Receiver<Bytes>);
-
-impl Answers for Said {
-    fn chunk(&mut self) -> BoxFuture<'_, Result<Option<Bytes>, Lost>> {
-        Box::pin(async move {
-            let said = self.0.recv().await.ok_or_else(|| Lost::new("cut"))?;
-            Ok(Some(said).filter(|said| !said.is_empty()))
-        })
-    }
-
-    fn heard(&mut self) {}
-
-    fn failed(&mut self) {}
 }

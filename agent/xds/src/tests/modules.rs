@@ -22,7 +22,8 @@ use prost::Message;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{
-    ends::{Agent, Envoy, Script, Scripted},
+    ends::{Agent, Envoy},
+    script::{Script, Scripted},
     words::{FLAVOURS, ask, tell},
 };
 

@@ -1,7 +1,14 @@
 //! What passes, and how.
 
-use hawser_proto::type_url;
+use hawser_proto::{
+    envoy::{
+        envoy::{config::core::v3::Node, service::discovery::v3::DeltaDiscoveryRequest},
+        google::protobuf::{Struct, Value, value::Kind},
+    },
+    type_url,
+};
 use hawser_wire::Flavour;
+use prost::Message;
 use tonic::Code;
 
 use super::{
@@ -270,4 +277,39 @@ async fn a_machine_that_moves_says_so_on_a_new_stream() {
         let mut stream = istiod.accept().await;
         assert_eq!(stream.asked().await.node.as_deref(), Some(moved));
     }
+}
+
+#[tokio::test]
+async fn what_a_program_refuses_is_shown_as_its_own_for_as_long_as_it_is_there() {
+    let mut istiod = FakeIstiod::start().await;
+    let agent = Agent::start(&istiod);
+    let mut program = agent.envoy(Flavour::Delta).await;
+    let grpc = Value { kind: Some(Kind::StringValue("grpc".to_owned())) };
+    let node = Node {
+        id: NODE.to_owned(),
+        metadata: Some(Struct { fields: [("GENERATOR".to_owned(), grpc)].into() }),
+        ..Node::default()
+    };
+    let first = DeltaDiscoveryRequest {
+        node: Some(node),
+        type_url: type_url::CLUSTER.to_owned(),
+        ..DeltaDiscoveryRequest::default()
+    };
+    program.send(&first.encode_to_vec().into()).await;
+    let mut stream = istiod.accept().await;
+    stream.asked().await;
+    for (version, refused) in [("v1", true), ("v2", false), ("v3", true)] {
+        stream.tell(&tell(type_url::CLUSTER, version, &["a"])).await;
+        let nonce = program.told().await.nonce;
+        let receipt = ask(type_url::CLUSTER, &[]).about(&nonce);
+        program.ask(&if refused { receipt.refusing("no") } else { receipt }).await;
+        stream.asked().await;
+        until(&agent.seen, |standing| standing.refusing.len() == usize::from(refused)).await;
+    }
+    let standing = agent.seen.standing();
+    assert!(standing.types.is_empty(), "{standing:?}");
+    assert_eq!(standing.refusing[&(NODE.to_owned(), type_url::CLUSTER.to_owned())].error, "no");
+
+    drop(program);
+    until(&agent.seen, |standing| standing.programs == 0 && standing.refusing.is_empty()).await;
 }

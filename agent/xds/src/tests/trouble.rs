@@ -9,7 +9,8 @@ use prost::Message;
 use tonic::Status;
 
 use super::{
-    ends::{Agent, FakeIstiod, Script, Tokens, until},
+    ends::{Agent, FakeIstiod, Tokens, until},
+    script::Script,
     words::{Ask, FLAVOURS, ask, tell},
 };
 use crate::Standing;
@@ -263,4 +264,75 @@ async fn envoy_does_not_notice_that_istiod_was_shown_something_else() {
         drop(envoy);
         stream.over().await;
     }
+}
+
+#[tokio::test]
+async fn what_is_too_much_to_be_named_to_istiod_and_is_no_more_goes_from_envoy_too() {
+    let flavour = Flavour::Delta;
+    let (source, mut streams) = Script::new();
+    let agent = Agent::made_of(source);
+    let mut envoy = agent.envoy(flavour).await;
+    let names: Vec<String> = (0..40_000).map(|number| format!("{number:0100}")).collect();
+    let held: Vec<_> = names.iter().map(|name| (name.as_str(), "v1")).collect();
+    envoy.ask(&ask(type_url::CLUSTER, &[]).node(NODE).holding(&held)).await;
+    let mut stream = streams.recv().await.unwrap();
+    let named = stream.asked(flavour).await.held;
+    assert!(named.len() < names.len());
+    let answer = tell(type_url::CLUSTER, "v2", &[&names[names.len() - 1], "new"]);
+    stream.tell(&write::frame(&answer.bytes(flavour))).await;
+    assert_eq!(envoy.takes().await, answer);
+
+    let mut gone = envoy.takes().await;
+
+    gone.removed.sort();
+    let unnamed = names.iter().filter(|name| named.binary_search_by(|it| it.0.cmp(name)).is_err());
+    let unnamed: Vec<_> =
+        unnamed.filter(|name| **name != names[names.len() - 1]).cloned().collect();
+    assert!(!unnamed.is_empty() && gone.removed == unnamed, "{}", gone.removed.len());
+    // istiod hears of what it has sent, and of nothing else.
+    assert_eq!(stream.asked(flavour).await.nonce, answer.nonce);
+    envoy.ask(&ask(type_url::LISTENER, &[])).await;
+    assert_eq!(stream.asked(flavour).await, ask(type_url::LISTENER, &[]));
+}
+
+#[tokio::test]
+async fn a_first_message_that_does_not_end_keeps_nothing_from_envoy() {
+    // In delta, who was told less than Envoy has by then is asked anew.
+    let flavour = Flavour::Sotw;
+    let types = [type_url::CLUSTER, type_url::LISTENER];
+    let (source, mut streams) = Script::new();
+    let agent = Agent::made_of(source);
+    let mut envoy = agent.envoy(flavour).await;
+    let first = ask(type_url::CLUSTER, &[]).node(NODE);
+    envoy.ask(&first).await;
+    let mut stream = streams.recv().await.unwrap();
+    envoy.ask(&ask(type_url::LISTENER, &[])).await;
+    for type_url in types {
+        stream.asked(flavour).await;
+        stream.tell(&write::frame(&tell(type_url, "v1", &["a"]).bytes(flavour))).await;
+        envoy.takes().await;
+    }
+    // The receipts are taken, and with that what they are of is kept.
+    stream.asked(flavour).await;
+    stream.asked(flavour).await;
+    drop((envoy, stream));
+    let (source, mut streams) = Script::new();
+    let agent = agent.restarted_hasty(source).await;
+
+    let mut envoy = agent.envoy(flavour).await;
+    envoy.ask(&first).await;
+    let kept = envoy.takes().await;
+    assert_eq!((kept.type_url.as_str(), kept.version.as_str()), (type_url::CLUSTER, "v1"));
+    let stream = streams.recv().await.unwrap();
+    let news = write::frame(&tell(type_url::CLUSTER, "v2", &["b"]).bytes(flavour));
+    // When there is room for the third, the first was taken.
+    for byte in news[..3].chunks(1) {
+        stream.tell(byte).await;
+    }
+    envoy.ask(&ask(type_url::LISTENER, &[])).await;
+    let kept = envoy.takes().await;
+    assert_eq!((kept.type_url.as_str(), kept.version.as_str()), (type_url::LISTENER, "v1"));
+
+    stream.tell(&news[3..]).await;
+    assert_eq!(envoy.takes().await, tell(type_url::CLUSTER, "v2", &["b"]));
 }

@@ -1,12 +1,14 @@
 //! `make mesh`: a mesh on one machine, to join by hand.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Parser;
 use hawser_harness::demo::print;
 use hawser_harness::envoy::envoy_binary;
-use hawser_harness::mesh::{Mesh, OUTSIDE};
+use hawser_harness::mesh::{Mesh, OUTSIDE, OUTSIDE_IP};
+use hawser_harness::resolver::Resolver;
 
 /// Runs a mesh until Ctrl-C: istiod, the workload `hello`, a resolver outside, and a bundle.
 #[derive(Debug, Parser)]
@@ -14,6 +16,9 @@ struct Arguments {
     /// Where the bundle goes; a directory that is removed afterwards if not given.
     #[arg(long)]
     dir: Option<PathBuf>,
+    /// Another address at which there is a resolver outside, for what wants it on port 53.
+    #[arg(long)]
+    resolver: Option<SocketAddr>,
 }
 
 #[tokio::main]
@@ -24,6 +29,13 @@ async fn main() -> Result<()> {
     let dir = arguments.dir.unwrap_or_else(|| temporary.path().to_owned());
     let dir = std::path::absolute(dir).context("find the directory")?;
     let mesh = Mesh::start(&dir).await?;
+    let another = match arguments.resolver {
+        Some(addr) => Some(Resolver::start_at(addr).await?),
+        None => None,
+    };
+    if let Some(another) = &another {
+        another.address(OUTSIDE, OUTSIDE_IP.into());
+    }
     // A mesh is a mesh without an Envoy too.
     let envoy = tokio::task::spawn_blocking(envoy_binary).await.context("find Envoy")?;
     let envoy = envoy.map_or_else(|_none| "PATH".to_owned(), |path| path.display().to_string());

@@ -1,4 +1,7 @@
-//! A response on its way: encoded in pieces, of which large ones are shared and never copied.
+//! A response on its way: encoded in pieces, of which large ones are shared until they leave.
+
+use std::collections::VecDeque;
+use std::iter;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -11,6 +14,9 @@ const SMALL: usize = 4 * 1024;
 
 /// No piece is longer, so that flow control has something to hold back.
 const PIECE: usize = 64 * 1024;
+
+/// What grpc-go puts into one DATA frame.
+const FRAME: usize = 16 * 1024;
 
 /// A gRPC message without its prefix.
 #[derive(Debug, Default)]
@@ -43,8 +49,9 @@ impl Message {
         self.length
     }
 
-    /// What goes into DATA frames: the prefix and the message, or what a fault makes of them.
-    pub(super) fn framed(mut self, garbage: Option<&Garbage>) -> Vec<Bytes> {
+    /// The DATA frames: of the prefix and the message, or what a fault makes of them. All but the
+    /// last are as long as they may be; they are made as they are taken.
+    pub(super) fn framed(mut self, garbage: Option<&Garbage>) -> impl Iterator<Item = Bytes> {
         self.seal();
         let length = self.length;
         let (flag, announced) = match garbage {
@@ -63,8 +70,19 @@ impl Message {
         let mut prefix = BytesMut::new();
         prefix.put_u8(flag);
         prefix.put_u32(u32::try_from(announced).unwrap_or(u32::MAX));
-        self.pieces.insert(0, prefix.freeze());
-        self.pieces
+        let mut pieces = VecDeque::from(self.pieces);
+        pieces.push_front(prefix.freeze());
+        iter::from_fn(move || {
+            let mut frame = BytesMut::with_capacity(FRAME);
+            while frame.len() < FRAME {
+                let Some(piece) = pieces.front_mut() else { break };
+                frame.put(piece.split_to(piece.len().min(FRAME - frame.len())));
+                if piece.is_empty() {
+                    pieces.pop_front();
+                }
+            }
+            Some(frame.freeze()).filter(|frame| !frame.is_empty())
+        })
     }
 
     fn resource(&mut self, given: &Given) {
@@ -193,7 +211,7 @@ mod tests {
         let (push, resources) = push();
         let message = Message::of(&push, Flavour::Delta);
         let length = message.length();
-        let bytes = message.framed(None).concat();
+        let bytes = message.framed(None).collect::<Vec<_>>().concat();
 
         assert_eq!(bytes[..5], [0, 0, 3, 0x0d, bytes[4]]);
         assert_eq!(bytes.len(), length + 5);
@@ -217,7 +235,7 @@ mod tests {
     fn sotw_reads_as_it_was_written() {
         let (mut push, resources) = push();
         push.removed.clear();
-        let bytes = Message::of(&push, Flavour::SotW).framed(None).concat();
+        let bytes = Message::of(&push, Flavour::SotW).framed(None).collect::<Vec<_>>().concat();
         let read = DiscoveryResponse::decode(&bytes[5..]).unwrap();
         let resources: Vec<_> = resources.into_iter().map(|(_, any)| any).collect();
         assert_eq!((read.resources, read.type_url.as_str()), (resources, "type/a"));
@@ -230,7 +248,10 @@ mod tests {
             (Garbage::Huge, [0, 0x80, 0, 0]),
             (Garbage::Random(64), [0, 0, 0, 0]),
         ] {
-            let bytes = Message::of(&push().0, Flavour::SotW).framed(Some(&garbage)).concat();
+            let bytes = Message::of(&push().0, Flavour::SotW)
+                .framed(Some(&garbage))
+                .collect::<Vec<_>>()
+                .concat();
             assert_eq!(bytes[..4], prefix, "{garbage:?}");
         }
     }

@@ -1,12 +1,10 @@
 //! The name table in a response.
 
-use hawser_proto::{
-    envoy::envoy::service::discovery::v3::DiscoveryResponse, istio::nds::NameTable,
-};
-use prost::Message;
+use bytes::Bytes;
+use hawser_proto::Names;
+use hawser_wire::{Fields, Malformed};
 
 use super::{News, Reading};
-use hawser_wire::Fields;
 
 /// Why a table is refused.
 #[derive(Debug, thiserror::Error)]
@@ -16,10 +14,10 @@ enum Unfit {
     #[error("name table has more than {MOST_NAMES} names")]
     Names,
     #[error("name table cannot be decoded: {0}")]
-    Undecodable(String),
+    Undecodable(Malformed),
 }
 
-pub(super) fn read(message: &[u8], version: &str) -> Reading {
+pub(super) fn read(message: &Bytes, version: &str) -> Reading {
     table(message, version).unwrap_or_else(|unfit| Reading::Unfit(unfit.to_string()))
 }
 
@@ -27,21 +25,35 @@ pub(super) fn too_large(bytes: usize) -> String {
     Unfit::Large { bytes }.to_string()
 }
 
-/// Counted before it is decoded, because a small message can decode to a large table.
-fn table(message: &[u8], version: &str) -> Result<Reading, Unfit> {
+/// The table stays where it is: next to it there is hardly anything in a response.
+fn table(message: &Bytes, version: &str) -> Result<Reading, Unfit> {
     if message.len() > LARGEST {
         return Err(Unfit::Large { bytes: message.len() });
     }
-    let undecodable = |error: prost::DecodeError| Unfit::Undecodable(error.to_string());
-    let response = DiscoveryResponse::decode(message).map_err(undecodable)?;
-    let Some(resource) = response.resources.first() else { return Ok(Reading::Empty) };
-    if Fields::new(&resource.value).take(MOST_NAMES + 1).count() > MOST_NAMES {
+    let Some(table) = first(message).map_err(Unfit::Undecodable)? else {
+        return Ok(Reading::Empty);
+    };
+    if Fields::new(table).take(MOST_NAMES + 1).count() > MOST_NAMES {
         return Err(Unfit::Names);
     }
-    let table = NameTable::decode(resource.value.as_slice()).map_err(undecodable)?;
+    let table = Names::new(message.slice_ref(table)).map_err(Unfit::Undecodable)?;
     Ok(Reading::News(News::Names { table, version: version.to_owned() }))
 }
 
+/// What the first resource holds.
+fn first(message: &[u8]) -> Result<Option<&[u8]>, Malformed> {
+    for field in Fields::new(message) {
+        if let (RESOURCES, resource) = field? {
+            let held = Fields::last(resource.bytes()?, VALUE)?;
+            return held.map_or(Ok(&[][..]), |value| value.bytes()).map(Some);
+        }
+    }
+    Ok(None)
+}
+
+/// The number of `resources` in a response, and of `value` in each, which is an `Any`.
+const RESOURCES: u32 = 2;
+const VALUE: u32 = 2;
 /// A mesh of 50,000 names is 5 MiB.
 pub(super) const LARGEST: usize = 32 << 20;
 pub(super) const MOST_NAMES: usize = 250_000;

@@ -2,7 +2,7 @@
 
 use hawser_proto::{
     envoy::{envoy::service::discovery::v3::DiscoveryResponse, google::protobuf::Any},
-    istio::nds::NameInfo,
+    istio::nds::{NameInfo, NameTable},
 };
 use prost::Message;
 
@@ -11,7 +11,7 @@ use super::{
     *,
 };
 
-fn response(type_url: &str, version: &str, resources: Vec<Vec<u8>>) -> Vec<u8> {
+fn response(type_url: &str, version: &str, resources: Vec<Vec<u8>>) -> Bytes {
     let any = |value| Any { type_url: type_url.to_owned(), value };
     DiscoveryResponse {
         version_info: version.to_owned(),
@@ -21,6 +21,7 @@ fn response(type_url: &str, version: &str, resources: Vec<Vec<u8>>) -> Vec<u8> {
         ..DiscoveryResponse::default()
     }
     .encode_to_vec()
+    .into()
 }
 
 fn table(name: &str) -> NameTable {
@@ -78,7 +79,7 @@ fn a_table_is_told_and_acknowledged() {
     let message = response(type_url::NAME_TABLE, "v1", vec![table("a.b").encode_to_vec()]);
     let heard = begin().hear(&message);
     let version = "v1".to_owned();
-    assert_eq!(heard.news, Some(News::Names { table: table("a.b"), version }));
+    assert_eq!(heard.news, Some(News::Names { table: (&table("a.b")).into(), version }));
     let reply = heard.reply.unwrap();
     assert_eq!((reply.version_info.as_str(), reply.response_nonce.as_str()), ("v1", "nonce of v1"));
     assert_eq!(reply.error_detail, None);
@@ -124,7 +125,7 @@ fn a_response_without_a_table_is_acknowledged_and_changes_nothing() {
 fn what_was_not_asked_for_is_passed_over() {
     let nothing = Heard { news: None, reply: None };
     assert_eq!(begin().hear(&response(type_url::CLUSTER, "v1", Vec::new())), nothing);
-    assert_eq!(begin().hear(b"\xff\xff"), nothing);
+    assert_eq!(begin().hear(&Bytes::from_static(b"\xff\xff")), nothing);
 }
 
 #[test]

@@ -230,7 +230,7 @@ impl World {
             let kept: Vec<_> = kept.map(|(name, it)| (name.clone(), it.to_string())).collect();
             self.session.reconcile(&type_url, &kept);
         }
-        if let Some((tell, whole)) = heard.accepted {
+        for (tell, whole) in heard.accepted {
             let kept = self.store.entry(tell.type_url.clone()).or_default();
             if whole {
                 kept.clear();

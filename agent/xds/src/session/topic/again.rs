@@ -1,10 +1,13 @@
 //! How a type is asked for on a new stream, and what is not known for sure of what Envoy has of it.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeSet, VecDeque},
+    mem,
+};
 
 use hawser_wire::Flavour;
 
-use super::{super::compose::Compose, ALL, Changes, ROOM, Topic};
+use super::{super::compose::Compose, ALL, Changes, Origin, ROOM, Sent, Topic};
 
 /// How far it is with what is to be told anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +48,7 @@ impl<R> Topic<R> {
     pub(in crate::session) fn forget_changes(&mut self) {
         let oldest = self.sent.iter_mut().find(|(_, sent)| sent.changes.size() > 0);
         if let Some((_, sent)) = oldest {
-            let changes = std::mem::take(&mut sent.changes);
+            let changes = mem::take(&mut sent.changes);
             self.unsure(&changes);
         }
     }
@@ -69,6 +72,7 @@ impl<R> Topic<R> {
         self.doubt = self.doubt.map(|_| Doubt::Asked);
         let anew = self.doubt.is_some();
         let blank = Compose { type_url, ..Compose::default() };
+        let everything = self.has_everything();
         if flavour == Flavour::Sotw {
             let names = self.list.iter().map(|name| &**name).collect();
             let version = if anew { "" } else { &self.version };
@@ -83,13 +87,13 @@ impl<R> Topic<R> {
                 room = rest;
             } else {
                 room = LARGEST;
-                more.push(Compose { names: std::mem::take(&mut names), ..blank.clone() });
+                more.push(Compose { names: mem::take(&mut names), ..blank.clone() });
             }
             names.push(name);
         }
         // Of what is under way nobody knows yet whether Envoy takes it: whoever answers is to tell
         // anew, or that it is no more.
-        let unsure = self.under_way();
+        let unsure = under_way(&self.sent, &self.unsure);
         let sure = self.names.iter().filter(|(name, mark, _)| mark.held && !unsure.contains(name));
         // Not to name it would leave Envoy with what is no more.
         let held = sure.map(|(name, _, version)| (name, if anew { NEVER } else { version }));
@@ -97,12 +101,18 @@ impl<R> Topic<R> {
             return Vec::new();
         }
         // What is not named here is sent once more, which costs time; of a type that is wanted
-        // whole, what is no more of it stays with Envoy until it asks anew itself.
+        // whole, nobody says that it is no more.
+        let mut unnamed = BTreeSet::new();
         for (name, version) in held.chain(unsure.iter().map(|name| (*name, ""))) {
-            let Some(rest) = room.checked_sub(name.len() + version.len() + ROOM) else { break };
-            room = rest;
-            first.held.push((name, version));
+            let left = room.checked_sub(name.len() + version.len() + ROOM);
+            room = left.unwrap_or(0);
+            if left.is_some() {
+                first.held.push((name, version));
+            } else if everything {
+                unnamed.insert(Box::from(name));
+            }
         }
+        self.unnamed = unnamed;
         first.names = names;
         // The last piece has the room for what Envoy holds, so it is what comes first.
         let mut requests = vec![first];
@@ -110,10 +120,16 @@ impl<R> Topic<R> {
         requests
     }
 
-    /// The names in what Envoy was sent and has not spoken of.
-    fn under_way(&self) -> BTreeSet<&str> {
-        let changes = self.sent.iter().flat_map(|(_, sent)| sent.changes.iter());
-        changes.map(|(name, _)| name).chain(self.unsure.iter().map(|name| &**name)).collect()
+    /// What is no more, and Envoy does not know.
+    pub(in crate::session) fn gone(&mut self) -> Option<BTreeSet<Box<str>>> {
+        let gone = mem::take(&mut self.gone);
+        (!gone.is_empty()).then_some(gone)
+    }
+
+    /// Whoever answered is gone: who comes next says what is no more.
+    pub(in crate::session) fn names_anew(&mut self) {
+        self.unnamed.clear();
+        self.gone.clear();
     }
 
     /// Compares what Envoy has with what was kept of it; whether there is a difference. Then whoever
@@ -135,6 +151,15 @@ impl<R> Topic<R> {
         self.unsure = differs;
         !self.unsure.is_empty()
     }
+}
+
+/// The names in what Envoy was sent and has not spoken of.
+fn under_way<'a, R>(
+    sent: &'a VecDeque<(Origin, Sent<R>)>,
+    unsure: &'a BTreeSet<Box<str>>,
+) -> BTreeSet<&'a str> {
+    let changes = sent.iter().flat_map(|(_, sent)| sent.changes.iter());
+    changes.map(|(name, _)| name).chain(unsure.iter().map(|name| &**name)).collect()
 }
 
 /// A version that nobody gives.

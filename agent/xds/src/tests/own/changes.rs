@@ -72,7 +72,7 @@ async fn an_empty_table_is_acknowledged_at_once_and_believed_after_a_while() {
 
     pass(60).await;
 
-    let gone = |names: &Option<Arc<NameTable>>| names.as_ref().unwrap().table.is_empty();
+    let gone = |names: &Option<Names>| names.as_ref().unwrap().is_empty();
     agent.names.wait_for(gone).await.unwrap();
     until(&seen, |standing| standing.names.table.as_ref().unwrap().version == "v2").await;
 }

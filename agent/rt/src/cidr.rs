@@ -19,7 +19,7 @@ pub struct NotACidr {
 
 impl Cidr {
     /// The range of the addresses that begin with the first `bits` of `address`.
-    pub(crate) const fn new(address: IpAddr, bits: u8) -> Self {
+    pub const fn new(address: IpAddr, bits: u8) -> Self {
         Self { address, bits }
     }
 

@@ -1,0 +1,173 @@
+//! A connection whose writes are gathered: HTTP/2 writes frame by frame, and each write wakes
+//! whoever reads.
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Buf, BytesMut};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::UnixStream,
+};
+use tonic::transport::server::{Connected, UdsConnectInfo};
+
+/// Reads as it is; writes once nothing more comes, or a good deal is here.
+#[derive(Debug)]
+pub(crate) struct Gathered {
+    stream: UnixStream,
+    /// What was written and has not left.
+    waiting: BytesMut,
+    /// Something was written since the last flush.
+    written: bool,
+}
+
+impl Gathered {
+    pub(crate) fn new(stream: UnixStream) -> Self {
+        Self { stream, waiting: BytesMut::new(), written: false }
+    }
+
+    /// Done when all of it has left.
+    fn leave(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.waiting.is_empty() {
+            match ready!(Pin::new(&mut self.stream).poll_write(cx, &self.waiting))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                left => self.waiting.advance(left),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Gathered {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if self.waiting.len() >= MOST {
+            ready!(self.leave(cx))?;
+        }
+        let before = self.waiting.len();
+        slices.iter().for_each(|slice| self.waiting.extend_from_slice(slice));
+        self.written = true;
+        Poll::Ready(Ok(self.waiting.len() - before))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    /// HTTP/2 flushes behind every frame. What was just written waits until it asks once more,
+    /// which it is woken for: then it has no other frame.
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if std::mem::take(&mut self.written) {
+            cx.waker().wake_by_ref();
+            return Poll::Ready(Ok(()));
+        }
+        self.leave(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.leave(cx))?;
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+impl AsyncRead for Gathered {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl Connected for Gathered {
+    type ConnectInfo = UdsConnectInfo;
+
+    fn connect_info(&self) -> UdsConnectInfo {
+        self.stream.connect_info()
+    }
+}
+
+/// What leaves at one stroke; a frame more may wait.
+const MOST: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use std::{future::poll_fn, task::Waker};
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    /// Written, and flushed as often.
+    fn written(gathered: &mut Gathered, bytes: &[u8], flushed: usize) {
+        let cx = &mut Context::from_waker(Waker::noop());
+        let written = Pin::new(&mut *gathered).poll_write(cx, bytes);
+        assert!(matches!(written, Poll::Ready(Ok(length)) if length == bytes.len()));
+        for _ in 0..flushed {
+            assert!(Pin::new(&mut *gathered).poll_flush(cx).is_ready());
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_written_leaves_in_one_piece_once_nothing_more_comes() {
+        let (near, mut far) = UnixStream::pair().unwrap();
+        near.writable().await.unwrap();
+        let (mut gathered, mut read) = (Gathered::new(near), [0; 64]);
+        written(&mut gathered, b"one frame ", 1);
+        written(&mut gathered, b"and ", 1);
+        assert_eq!(far.try_read(&mut read).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        written(&mut gathered, b"another", 2);
+        let length = far.read(&mut read).await.unwrap();
+        assert_eq!(read[..length], b"one frame and another"[..]);
+    }
+
+    #[tokio::test]
+    async fn whoever_flushes_is_woken_to_flush_again() {
+        let (near, mut far) = UnixStream::pair().unwrap();
+        let mut gathered = Gathered::new(near);
+        let sent = async {
+            gathered.write_all(b"a frame").await.unwrap();
+            let mut polls = 0;
+            poll_fn(|cx| {
+                polls += 1;
+                let flushed = Pin::new(&mut gathered).poll_flush(cx);
+                if polls == 1 { Poll::Pending } else { flushed }
+            })
+            .await
+            .unwrap();
+        };
+        let mut read = [0; 7];
+        let (_, read) = tokio::join!(sent, far.read_exact(&mut read));
+        assert_eq!(read.unwrap(), 7);
+    }
+
+    #[tokio::test]
+    async fn a_good_deal_leaves_at_once_and_the_rest_when_it_ends() {
+        let (near, mut far) = UnixStream::pair().unwrap();
+        let mut gathered = Gathered::new(near);
+        let all = vec![7; 3 * MOST];
+        let sent = async {
+            gathered.write_all(&all).await.unwrap();
+            gathered.write_all(b"the end").await.unwrap();
+            gathered.shutdown().await.unwrap();
+        };
+        let mut read = Vec::new();
+        let (_, length) = tokio::join!(sent, far.read_to_end(&mut read));
+        assert_eq!((length.unwrap(), read.ends_with(b"the end")), (3 * MOST + 7, true));
+    }
+}

@@ -279,7 +279,8 @@ impl<'a> Agent<'a> {
         let (proxy, workers) = hawser_dns::proxy(sockets, options)?;
         for worker in workers {
             let serve = |stop| worker.serve(stop);
-            self.tasks.spawn_apart("dns", serve).context("start a thread for DNS")?;
+            // Programs go on asking while Envoy drains.
+            self.tasks.spawn_lasting("dns", serve).context("start a thread for DNS")?;
         }
         let kept = proxy.names().map(|known| known.names).unwrap_or_default();
         self.announce(&listen, kept, names.clone());
@@ -306,7 +307,9 @@ impl<'a> Agent<'a> {
         let (Some(asked), Some(listen)) = (asked, listen.first().copied()) else { return };
         let path = self.config.paths.dns_domains();
         let announced = hawser_resolved::Announced { path, listen, asked, kept };
-        self.tasks.spawn("domains", |stop| hawser_resolved::announce(announced, names, stop));
+        let ready = self.gates.gate("domains");
+        let announce = |stop| hawser_resolved::announce(announced, names, ready, stop);
+        self.tasks.spawn("domains", announce);
     }
 
     /// What Envoy took last; all of it is on disk when the agent ends.

@@ -135,8 +135,14 @@ fn dns(
 ) -> anyhow::Result<Option<(Sockets, hawser_dns::Options)>> {
     let Some(dns) = &config.dns else { return Ok(None) };
     let options = options::dns(config, dns)?;
-    let (sockets, unfit) =
-        Sockets::inherit(&dns.listen, options::dns::workers(dns), notifier.handed())?;
+    let handed = notifier.handed();
+    let names: Vec<_> = handed.iter().map(|handed| handed.name.clone()).collect();
+    let bound = Sockets::inherit(&dns.listen, options::dns::workers(dns), handed);
+    if bound.is_err() {
+        // What was kept may itself be in the way, of a wildcard say: the next start is without.
+        names.iter().for_each(|name| notifier.remove(name));
+    }
+    let (sockets, unfit) = bound?;
     for Handed { name, fd } in unfit {
         warn!(name, listen = ?dns.listen, "a socket that was handed over fits no address of dns.listen");
         drop(fd);

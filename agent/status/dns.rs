@@ -142,7 +142,11 @@ impl Dns {
     /// Why a name resolves as it does; none, if that is no name.
     pub(super) fn explain(&self, name: &str, kind: u16) -> Option<Explained> {
         let explanation = self.proxy.explain(name, kind)?;
-        Some(Explained::of(explanation, self.table(), self.resolvers(), self.split))
+        let mut resolvers = self.resolvers();
+        // As they are asked: those that are behind others by what is known of them come later.
+        let behind = |state: &str| ["slow", "silent", "looping"].iter().position(|it| *it == state);
+        resolvers.sort_by_key(|it| behind(&it.state).map_or(0, |place| place + 1));
+        Some(Explained::of(explanation, self.table(), resolvers, self.split))
     }
 
     pub(super) fn status(&self) -> DnsStatus {

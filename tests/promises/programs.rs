@@ -127,7 +127,8 @@ async fn each_its_own(flavour: Flavour) -> Result<()> {
         state.put(&Listener { name: FOR_PROGRAM.to_owned(), ..Listener::default() });
     });
     before.has(FOR_ENVOY).await?;
-    program.until("both pushes", took_its_own).await?;
+    let took = program.until("both pushes", took_its_own).await;
+    took.with_context(|| format!("{}\n{}", tells(&program.held()), before.agent.tail()))?;
     has_taken_its_own(&before).await?;
     drop(program);
 
@@ -196,6 +197,17 @@ async fn joined(watched: &Watched) -> Result<()> {
     })
     .await
     .with_context(|| watched.agent.tail())
+}
+
+/// What a program was given, and what it made of it.
+fn tells(held: &Held) -> String {
+    let of = |type_url: &str| {
+        let kept = held.types.get(type_url)?;
+        let (came, refused, given) = (kept.responses, kept.refused, &kept.given);
+        Some(format!("{type_url}: {came} came, {refused} refused, {given:?} last"))
+    };
+    let types: Vec<_> = [CLUSTER, LISTENER].into_iter().filter_map(of).collect();
+    format!("the program was given {types:?} of {:?}", held.order)
 }
 
 fn took_its_own(held: &Held) -> bool {

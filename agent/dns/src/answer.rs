@@ -93,8 +93,8 @@ pub fn answer(
 ) -> Action {
     let mut name = Name::ROOT;
     let query = match Query::read(packet, &mut name) {
-        // What is longer than it may be was cut where it was read.
-        Ok(_) if transport == Transport::Udp && packet.len() > MAX_QUERY => {
+        // What is longer than it may be was cut where it was read, or is not kept.
+        Ok(_) if packet.len() > MAX_QUERY => {
             return refuse(packet, rcode::FORMAT_ERROR, view.style, out);
         }
         Ok(query) => query,

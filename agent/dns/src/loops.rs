@@ -47,6 +47,8 @@ pub struct Loops {
     looping: ArcSwap<Vec<Loop>>,
     /// Resolvers that have to be looked at.
     suspects: ArcSwap<Vec<SocketAddr>>,
+    /// Those of whom a question of ours was seen to come in, wherever they are.
+    accused: ArcSwap<Vec<SocketAddr>>,
     stir: Notify,
 }
 
@@ -83,6 +85,7 @@ impl Loops {
             out: ArcSwap::default(),
             looping: ArcSwap::default(),
             suspects: ArcSwap::default(),
+            accused: ArcSwap::default(),
             stir: Notify::new(),
         }
     }
@@ -137,17 +140,16 @@ impl Loops {
     /// A question that `resolver` was asked has come in here while it did not answer: it is looked
     /// at soon.
     pub fn suspect(&self, resolver: SocketAddr) {
-        if self.suspects.load().contains(&resolver) {
-            return;
+        if note(&self.suspects, resolver) {
+            self.stir.notify_one();
         }
-        self.suspects.rcu(|suspects| {
-            let mut suspects = Vec::clone(suspects);
-            if suspects.len() < MOST {
-                suspects.push(resolver);
-            }
-            suspects
-        });
-        self.stir.notify_one();
+    }
+
+    /// What looks like a question of ours to `resolver` has come in here: it is looked at soon, even
+    /// if it is on another machine, since its address may be redirected.
+    pub fn accuse(&self, resolver: SocketAddr) {
+        note(&self.accused, resolver);
+        self.suspect(resolver);
     }
 
     /// The resolvers that lead back here.
@@ -168,6 +170,21 @@ impl Loops {
     fn draw(&self) -> u64 {
         self.key.hash_one(self.drawn.fetch_add(1, Ordering::Relaxed))
     }
+}
+
+/// Puts a resolver on a list; says whether it was not there.
+fn note(list: &ArcSwap<Vec<SocketAddr>>, resolver: SocketAddr) -> bool {
+    let known = list.load().contains(&resolver);
+    if !known {
+        list.rcu(|list| {
+            let mut list = Vec::clone(list);
+            if list.len() < MOST {
+                list.push(resolver);
+            }
+            list
+        });
+    }
+    !known
 }
 
 /// The first label of a question that may be a canary, in lower case: resolvers on the way may

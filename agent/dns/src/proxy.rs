@@ -104,6 +104,12 @@ impl Shared {
 
     /// Arranges the names and puts them to use.
     fn take(&self, known: Known) {
+        if self.known.load().as_deref().is_some_and(|old| old.names == known.names) {
+            debug!(stale = known.stale, "names of the mesh are as they were");
+            self.known.store(Some(Arc::new(known)));
+            self.counts.tables.add();
+            return;
+        }
         let started = Instant::now();
         let (table, skipped) = Table::build(&known.names, &self.scope);
         let took = started.elapsed();
@@ -213,11 +219,15 @@ impl Proxy {
     /// Keeps resolvers and search domains as the machine has them.
     async fn follow_outside(self, stop: CancellationToken) {
         let Some(kept) = self.keep.lock().take() else { return };
-        let fixed = kept.fixed.is_some();
+        let (fixed, loops) = (kept.fixed.is_some(), Arc::clone(&kept.loops));
         let put = |read: &Resolv| {
             self.shared.search.store(Arc::new(Search::new(&read.search)));
             if !fixed {
                 self.resolvers.replace(read.servers.iter().copied().map(Upstream::from).collect());
+                // One that was away is a new one here, and no news to those who look for loops.
+                for known in loops.looping().iter() {
+                    self.resolvers.set_looping(known.resolver, true);
+                }
             }
         };
         let mark = |looping: &[Loop]| {
@@ -238,7 +248,7 @@ impl Proxy {
         let mut serving = self.shared.serving.subscribe();
         let mut ready = Some(ready);
         // Those that were kept are in use already.
-        let mut news = self.names().is_none();
+        let mut news = self.names().is_none() || names.has_changed().unwrap_or(false);
         loop {
             let latest = names.borrow_and_update().clone().filter(|_| news);
             if let Some(names) = latest {

@@ -12,14 +12,14 @@
 //!
 //! `question` says which queries are the same, `plan` whom to ask when, `attempt` asks one resolver,
 //! `flight` does so until there is a reply; `resolvers` remembers how each has done, `line` is a
-//! connection to one that is asked over TLS, and `ports` how a question of ours is known.
+//! connection to one that is asked over TLS, and `out` how a question of ours is known.
 
 mod asking;
 mod attempt;
 mod flight;
 mod line;
+mod out;
 mod plan;
-mod ports;
 mod question;
 pub(crate) mod resolvers;
 mod seats;
@@ -78,6 +78,8 @@ pub struct Forward {
 pub(crate) struct Asker {
     pub(crate) address: SocketAddr,
     pub(crate) transport: Transport,
+    /// On this machine: there all programs together are one address.
+    pub(crate) near: bool,
 }
 
 /// What has become of a query.
@@ -201,7 +203,7 @@ impl Relay {
         from: Asker,
         out: &mut Vec<u8>,
     ) -> Taken<impl Future<Output = Vec<u8>> + Send + 'static> {
-        if self.comes_back(packet, from.address) {
+        if self.comes_back(packet, &errand, from.address) {
             answer::fail(packet, &errand, out);
             self.counts.note(Source::None, from.transport, out);
             return Taken::Now;
@@ -226,14 +228,15 @@ impl Relay {
             Seen::Begun(flight) => Part::Flies(Some(Box::pin(flight.run()))),
         };
         self.counts.relayed.add();
-        let seat = Seat::take(self, from.address);
+        let seat = Seat::take(self, from);
         Taken::Later(Asking { part, seat, packet: packet.into(), errand, from, fallback }.answer())
     }
 
     /// Whether the query is one of our own.
-    fn comes_back(&self, packet: &[u8], from: SocketAddr) -> bool {
-        if let Some(server) = self.resolvers.leads_back(from) {
-            self.resolvers.note_loop(&server);
+    fn comes_back(&self, packet: &[u8], errand: &Errand, from: SocketAddr) -> bool {
+        if let Some(server) = self.resolvers.leads_back(packet, errand.question_end) {
+            // A stranger who tries all identifiers gets here too: the canary is what proves it.
+            self.loops.accuse(server.upstream.address);
             return true;
         }
         self.loops.came_back(packet, from).is_some()
@@ -263,11 +266,8 @@ impl Relay {
         }
         let under_way = desk.flights.len();
         let flying = desk.flights.get_mut(&*desk.key);
-        let admitted = self.seats.lock().admits(
-            from.address.ip(),
-            flying.as_ref().map(|waiting| waiting.len()),
-            under_way,
-        );
+        let admitted =
+            self.seats.lock().admits(from, flying.as_ref().map(|waiting| waiting.len()), under_way);
         match (flying, admitted) {
             (_, false) if *fallback => Seen::Known(Source::Stale),
             (_, false) => Seen::TooMuch,

@@ -179,7 +179,7 @@ impl Table {
 
     /// What the mesh knows of `name`.
     pub fn find(&self, name: &Name, search: &Search) -> Option<Found<'_>> {
-        if self.exclude.iter().any(|suffix| Self::is_within(name, suffix, search)) {
+        if self.excludes(name, search) {
             return None;
         }
         let (entry, via) = self.look(name, search)?;
@@ -189,6 +189,11 @@ impl Table {
         }
         let (v4, v6) = (self.v4.get(entry.v4())?, self.v6.get(entry.v6())?);
         Some(Found { v4, v6, via, realm: entry.realm })
+    }
+
+    /// Whether the mesh is not believed about `name`, whatever it says.
+    pub fn excludes(&self, name: &Name, search: &Search) -> bool {
+        self.exclude.iter().any(|suffix| Self::is_within(name, suffix, search))
     }
 
     /// The entry of `name`.

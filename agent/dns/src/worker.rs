@@ -50,7 +50,7 @@ impl Worker {
     /// Answers until `stop`.
     ///
     /// At the end every query that has come in is answered, which takes at most
-    /// [`Options::timeout`](crate::Options::timeout) and the time of a slow client.
+    /// [`Forward::timeout`](crate::Forward::timeout) and the time of a slow client.
     pub async fn serve(self, stop: CancellationToken) -> Result<(), Error> {
         let Self { place, datagrams, streams } = self;
         let mut parts = JoinSet::new();
@@ -87,12 +87,12 @@ impl Place {
         dice: &mut fastrand::Rng,
         out: &mut Vec<u8>,
     ) -> Action {
-        let Asker { address, transport } = from;
+        let Asker { transport, near, .. } = from;
         let view = View {
             table: sight.table.as_deref(),
             search: &sight.search,
             style: self.shared.scope.style,
-            far: !address.ip().is_loopback(),
+            far: !near,
         };
         let action = answer::answer(packet, &view, transport, dice, out);
         self.counts.queries.add();

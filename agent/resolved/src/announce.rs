@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hawser_proto::Names;
-use hawser_rt::{Chain, Throttle};
+use hawser_rt::{Chain, Gate, Throttle};
 use hawser_state::write_file;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
@@ -35,13 +35,16 @@ pub struct Announced {
 }
 
 /// Keeps the file up to date until `stop`, and leaves it: it goes with its directory.
+///
+/// Opens `ready` when it was written first, or could not be: who reads it is started after us.
 pub async fn announce(
     announced: Announced,
     mut names: watch::Receiver<Option<Names>>,
+    ready: Gate,
     stop: CancellationToken,
 ) -> Result<(), Infallible> {
     let follow = async {
-        let mut written = None;
+        let (mut written, mut ready) = (None, Some(ready));
         loop {
             let now = names.borrow_and_update().clone();
             let now = now.unwrap_or_else(|| announced.kept.clone());
@@ -50,6 +53,9 @@ pub async fn announce(
             let wanted = spawn_blocking(move || wanted(&now, listen, &asked)).await.ok();
             if wanted.is_some() && wanted != written {
                 written = put(&announced.path, wanted);
+            }
+            if let Some(ready) = ready.take() {
+                ready.open();
             }
             if written.is_none() {
                 sleep(AGAIN).await;
@@ -136,7 +142,8 @@ mod tests {
         let (publish, names) = watch::channel(None);
         let stop = CancellationToken::new();
         let mut parts = JoinSet::new();
-        parts.spawn(announce(announced, names, stop.clone()));
+        let ready = hawser_rt::Gates::default().gate("domains");
+        parts.spawn(announce(announced, names, ready, stop.clone()));
 
         let mut until = async |expected: &[&str]| {
             while Wanted::read(&path).unwrap().is_none_or(|wanted| wanted.domains != expected) {

@@ -4,7 +4,11 @@
 //! service manager, and a ghost helps nobody. The others have a grace time, then they are
 //! aborted.
 
-use std::{collections::HashMap, fmt, io, thread, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt, io, thread,
+    time::Duration,
+};
 
 use tokio::{
     runtime::Builder,
@@ -23,6 +27,9 @@ pub struct Tasks {
     running: JoinSet<Result<(), BoxError>>,
     names: HashMap<Id, &'static str>,
     stop: CancellationToken,
+    /// Those that go on until all others have ended, and what tells them.
+    lasting: HashSet<Id>,
+    last: CancellationToken,
 }
 
 /// Why and how [`Tasks::run`] came to its end.
@@ -68,9 +75,35 @@ impl Tasks {
         Fut: Future<Output = Result<(), E>>,
         E: std::error::Error + Send + Sync + 'static,
     {
+        self.apart(name, self.stop.clone(), task).map(drop)
+    }
+
+    /// The same for one that others on the machine cannot do without: it is told to stop when
+    /// everybody else has ended, however long they took.
+    pub fn spawn_lasting<F, Fut, E>(&mut self, name: &'static str, task: F) -> io::Result<()>
+    where
+        F: FnOnce(CancellationToken) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<(), E>>,
+        E: std::error::Error + Send + Sync + 'static,
+    {
+        let id = self.apart(name, self.last.clone(), task)?;
+        self.lasting.insert(id);
+        Ok(())
+    }
+
+    fn apart<F, Fut, E>(
+        &mut self,
+        name: &'static str,
+        stop: CancellationToken,
+        task: F,
+    ) -> io::Result<Id>
+    where
+        F: FnOnce(CancellationToken) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<(), E>>,
+        E: std::error::Error + Send + Sync + 'static,
+    {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let (tell, ended) = oneshot::channel();
-        let stop = self.stop.clone();
         let run = move || {
             let ended = runtime.block_on(task(stop));
             // Nobody waits for it when the process is over.
@@ -78,9 +111,9 @@ impl Tasks {
         };
         thread::Builder::new().name(name.to_owned()).spawn(run)?;
         let ended = async { ended.await.unwrap_or_else(|_| Err("its thread has panicked".into())) };
-        let handle = self.running.spawn(ended);
-        self.names.insert(handle.id(), name);
-        Ok(())
+        let id = self.running.spawn(ended).id();
+        self.names.insert(id, name);
+        Ok(id)
     }
 
     /// Runs until `shutdown` resolves or a task ends, then stops the others within `grace`.
@@ -92,9 +125,13 @@ impl Tasks {
             Some(ended) = self.next() => Some(ended),
         };
         self.stop.cancel();
-        let late = match timeout(grace, self.drain()).await {
-            Ok(()) => 0,
-            Err(_) => self.abort().await,
+        let others = timeout(grace, self.drain(|tasks| tasks.running.len() > tasks.lasting.len()));
+        let others = others.await;
+        self.last.cancel();
+        let last = timeout(LAST_LIMIT, self.drain(|tasks| !tasks.lasting.is_empty())).await;
+        let late = match (others, last) {
+            (Ok(()), Ok(())) => 0,
+            _ => self.abort().await,
         };
         match (first, late) {
             (Some(Ended { task, error }), _) => Stopped::Died { task, error },
@@ -111,6 +148,7 @@ impl Tasks {
             Err(error) => error.id(),
         };
         let task = self.names.remove(&id).unwrap_or("unnamed");
+        self.lasting.remove(&id);
         let error = match joined {
             Ok((_, result)) => result.err(),
             Err(error) => Some(why(error)),
@@ -118,9 +156,11 @@ impl Tasks {
         Some(Ended { task, error })
     }
 
-    /// Waits for the rest. Only the first end can be returned, so later errors are logged.
-    async fn drain(&mut self) {
-        while let Some(Ended { task, error }) = self.next().await {
+    /// Waits while there are more. Only the first end can be returned, so later errors are logged.
+    async fn drain(&mut self, more: impl Fn(&Self) -> bool) {
+        while more(self)
+            && let Some(Ended { task, error }) = self.next().await
+        {
             if let Some(error) = error {
                 warn!(task, error = %Chain(&*error), "task failed while stopping");
             }
@@ -170,6 +210,8 @@ impl fmt::Display for Stopped {
 }
 
 const ABORT_LIMIT: Duration = Duration::from_secs(1);
+/// For those who are told last.
+const LAST_LIMIT: Duration = Duration::from_secs(3);
 
 #[cfg(test)]
 mod tests;

@@ -32,7 +32,7 @@ impl Dns {
         metrics.computed("hawser_dns_table_stale", help, &[], move || {
             dns.proxy.names().map(|known| f64::from(u8::from(known.stale)))
         });
-        let numbers: [OfAll; 10] = [
+        let numbers: [OfAll; 16] = [
             ("hawser_dns_names", "Names answered.", Kind::Gauge, |it| it.names),
             ("hawser_dns_cache_entries", "Answers kept.", Kind::Gauge, |it| it.cache_entries),
             ("hawser_dns_cache_bytes", "Octets they take.", Kind::Gauge, |it| it.cache_bytes),
@@ -50,6 +50,18 @@ impl Dns {
                 it.forbidden
             }),
             ("hawser_dns_dropped_total", "Messages not answered.", Kind::Counter, |it| it.dropped),
+            ("hawser_dns_joined_total", "Answered with another's reply.", Kind::Counter, |it| {
+                it.joined
+            }),
+            ("hawser_dns_hedged_total", "Asked of a second resolver.", Kind::Counter, |it| {
+                it.hedged
+            }),
+            ("hawser_dns_by_tcp_total", "Asked anew over TCP.", Kind::Counter, |it| it.by_tcp),
+            ("hawser_dns_connections", "TCP connections open.", Kind::Gauge, |it| it.connections),
+            ("hawser_dns_connections_refused_total", "Turned away.", Kind::Counter, |it| {
+                it.connections_refused
+            }),
+            ("hawser_dns_names_skipped", "Names left out.", Kind::Gauge, |it| it.names_skipped),
             ("hawser_dns_strange_replies_total", "Not what was waited for.", Kind::Counter, |it| {
                 it.strange_replies
             }),

@@ -167,7 +167,8 @@ impl<R> Session<R> {
                 type_url: asking.type_url.to_owned(),
                 message: message.clone(),
                 replaceable: (sotw || receipt) && !refusal,
-                replaces: sotw || (receipt && !refusal),
+                // Nobody looks at what a refusal names.
+                replaces: (sotw || receipt) && !refusal,
             });
         } else if !asked {
             self.ask(asking.type_url);
@@ -291,7 +292,7 @@ impl<R> Session<R> {
         };
         let message = refusal.message(self.flavour);
         let type_url = type_url.to_owned();
-        self.queue.push(Waiting { type_url, message, replaceable: false, replaces: sotw });
+        self.queue.push(Waiting { type_url, message, replaceable: false, replaces: false });
     }
 
     /// Whether something was asked in the present epoch.

@@ -32,6 +32,8 @@ pub use crate::istiod::Flavour;
 mod message;
 mod program;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 /// Where it connects to.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -31,7 +31,8 @@ pub(super) fn answer(
     }
     let Some(table) = view.table else { return asked.relay(view, false) };
     let Some(found) = table.find(name, view.search) else {
-        return match name.address().and_then(|address| table.reverse(address)) {
+        let address = name.address().filter(|_| !table.excludes(name, view.search));
+        return match address.and_then(|address| table.reverse(address)) {
             Some(host) => reverse(host, asked, view, out),
             None => asked.relay(view, false),
         };
@@ -56,6 +57,8 @@ fn by_kind(
     if realm == Realm::World && v4.is_empty() && v6.is_empty() {
         return asked.relay(view, true);
     }
+    // Under a search domain the machine's operator may have a host of this name, too.
+    let searched = matches!(via, Via::Search { .. } | Via::WildcardSearch { .. });
     let mut reply = Reply::new(asked, view, out);
     if reply.speaks_other_edns() {
         return reply.bad_version();
@@ -69,7 +72,7 @@ fn by_kind(
         (kind::CNAME, Via::Search { octets }) => reply.alias(octets),
         // What others say here would lead around the mesh: it may hold addresses.
         (kind::SVCB | kind::HTTPS, _) => reply.no_data(),
-        _ if realm == Realm::Mesh => reply.no_data(),
+        _ if realm == Realm::Mesh && !searched => reply.no_data(),
         _ => asked.relay(view, true),
     }
 }

@@ -10,15 +10,18 @@ use hawser_rt::Cidr;
 
 use crate::message::{HEADER, flag, rcode};
 
-/// Whether `client` may ask at `asked`, an address of this machine.
-pub(crate) fn admits(allowed: &[Cidr], client: SocketAddr, asked: IpAddr) -> bool {
+/// Whether `client`, who asks at `asked`, an address of this machine, is on this machine himself.
+///
+/// The kernel lets nobody get to a loopback address, or come from one, who is not; a query that was
+/// redirected here has any address of this machine as its sender, and was sent to one of these.
+pub(crate) fn is_near(client: SocketAddr, asked: IpAddr) -> bool {
     let ip = client.ip();
-    // The kernel lets nobody come from far with a loopback address; and who comes from the address
-    // that he asks is this machine.
-    asked.is_loopback()
-        || ip.is_loopback()
-        || ip == asked
-        || allowed.iter().any(|network| network.contains(ip))
+    asked.is_loopback() || ip.is_loopback() || ip == asked
+}
+
+/// Whether somebody who is not on this machine may ask.
+pub(crate) fn admits(allowed: &[Cidr], client: SocketAddr) -> bool {
+    allowed.iter().any(|network| network.contains(client.ip()))
 }
 
 /// Writes to `out` that the query is not answered to whoever has asked it; gives whether it is one.

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::admit;
-use crate::answer::{Action, Transport};
+use crate::answer::{Action, MAX_QUERY, Transport};
 use crate::relay::{Asker, Taken};
 use crate::worker::Place;
 use hall::{Hall, Seat};
@@ -44,19 +44,20 @@ static UNACCEPTABLE: Throttle = Throttle::new(Duration::from_secs(60));
 pub(crate) async fn serve(listener: TcpListener, place: Arc<Place>, stop: CancellationToken) {
     let mut connections = JoinSet::new();
     let mut hall = Hall::default();
-    let mut next = None;
+    let mut next: Option<(TcpStream, Asker)> = None;
     loop {
         let open = hall.is_open();
-        if open && let Some((stream, peer)) = next.take() {
-            let (comes, refused) = hall.admit(SocketAddr::ip(&peer));
+        if open && let Some((stream, from)) = next.take() {
+            let (comes, refused) = hall.admit(from.address.ip(), from.near);
             place.counts.connections_refused.more(refused);
             if comes {
                 let (place, stop) = (Arc::clone(&place), stop.clone());
-                let seat = hall.seat(peer.ip());
+                let seat = hall.seat(from.address.ip());
                 place.counts.connections.add();
-                let conversation = Conversation::new(stream, peer, Arc::clone(&seat));
+                let conversation = Conversation::new(stream, from, Arc::clone(&seat));
                 let task = connections.spawn(async move {
                     if let Err(error) = conversation.run(&place, &stop).await {
+                        let peer = from.address;
                         debug!(%peer, error = %Chain(&error), "connection ended early");
                     }
                 });
@@ -77,9 +78,8 @@ pub(crate) async fn serve(listener: TcpListener, place: Arc<Place>, stop: Cancel
         };
         match accepted {
             // Meanwhile those who could have left may have asked something: then it has to wait.
-            Ok((stream, peer)) if may_come(&stream, peer, &place) => next = Some((stream, peer)),
             // Closed at once: a place is not for those who may not ask.
-            Ok(_) => {}
+            Ok((stream, peer)) => next = may_come(&stream, peer, &place).map(|from| (stream, from)),
             Err(error) => {
                 if let Some(suppressed) = UNACCEPTABLE.allow() {
                     warn!(error = %Chain(&error), suppressed, "cannot accept connections");
@@ -94,20 +94,21 @@ pub(crate) async fn serve(listener: TcpListener, place: Arc<Place>, stop: Cancel
     }
 }
 
-/// Whether a connection is to be served at all.
-fn may_come(stream: &TcpStream, peer: SocketAddr, place: &Place) -> bool {
+/// Who asks, if the connection is to be served at all.
+fn may_come(stream: &TcpStream, address: SocketAddr, place: &Place) -> Option<Asker> {
     let asked = stream.local_addr().map(|local| local.ip());
-    let admitted = asked.is_ok_and(|asked| admit::admits(&place.allow, peer, asked));
-    if !admitted {
+    let near = asked.is_ok_and(|asked| admit::is_near(address, asked));
+    if !near && !admit::admits(&place.allow, address) {
         place.counts.forbidden.add();
+        return None;
     }
-    admitted
+    Some(Asker { address, transport: Transport::Tcp, near })
 }
 
 /// One connection.
 struct Conversation {
     stream: TcpStream,
-    peer: SocketAddr,
+    from: Asker,
     seat: Arc<Seat>,
     /// Octets that came and are not yet a whole query.
     incoming: Vec<u8>,
@@ -123,10 +124,10 @@ struct Conversation {
 }
 
 impl Conversation {
-    fn new(stream: TcpStream, peer: SocketAddr, seat: Arc<Seat>) -> Self {
+    fn new(stream: TcpStream, from: Asker, seat: Arc<Seat>) -> Self {
         Self {
             stream,
-            peer,
+            from,
             seat,
             incoming: Vec::new(),
             out: Vec::new(),
@@ -171,6 +172,12 @@ impl Conversation {
         let incoming = std::mem::take(&mut self.incoming);
         let mut rest = incoming.as_slice();
         while self.open && self.relayed.len() < PIPELINE {
+            // Nobody has so much to ask, and it would be held several times over while it waits.
+            let length = rest.first_chunk::<2>().map_or(0, |length| u16::from_be_bytes(*length));
+            if usize::from(length) > MAX_QUERY {
+                self.open = false;
+                break;
+            }
             let Some((packet, after)) = split_frame(rest) else { break };
             rest = after;
             self.deadline = Instant::now() + IDLE;
@@ -185,7 +192,7 @@ impl Conversation {
     }
 
     async fn query(&mut self, packet: &[u8], place: &Place) -> io::Result<()> {
-        let from = Asker { address: self.peer, transport: Transport::Tcp };
+        let from = self.from;
         let action = {
             let sight = place.sight();
             place.answer(packet, &sight, from, &mut self.dice, &mut self.out)

@@ -20,12 +20,15 @@ use nix::sys::socket::{setsockopt, sockopt};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::task::{JoinSet, yield_now};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::worker::Place;
 use tray::{Rest, Tray};
 
+/// Time for others to reply at the end.
+const AT_LAST: Duration = Duration::from_secs(1);
 /// Batches that have arrived before the end, and are answered still: no socket holds more.
 const LAST: usize = 1024;
 /// What the socket itself complains about is rarely gone at once.
@@ -82,7 +85,8 @@ pub(crate) async fn serve(port: Arc<Port>, place: Arc<Place>, stop: Cancellation
         }
     }
     port.last(&place, &mut relayed).await;
-    while relayed.join_next().await.is_some() {}
+    // Who waits for a resolver that is silent asks again, and is answered by the next of us.
+    drop(timeout(AT_LAST, async { while relayed.join_next().await.is_some() {} }).await);
 }
 
 impl Port {

@@ -111,7 +111,9 @@ impl<M: FnMut(&[Loop])> Patrol<M> {
     fn may_lead_back(&self, resolver: SocketAddr) -> bool {
         let is_here =
             || towards(resolver).is_ok_and(|source| source == resolver.ip().to_canonical());
-        self.own.iter().any(|own| !own.ip().is_loopback()) || is_here()
+        self.own.iter().any(|own| !own.ip().is_loopback())
+            || self.loops.accused.load().contains(&resolver)
+            || is_here()
     }
 
     /// Says what has changed since it was said last.
@@ -122,7 +124,8 @@ impl<M: FnMut(&[Loop])> Patrol<M> {
             let Loop { resolver, from, .. } = found;
             let own: Vec<_> = self.own.iter().map(ToString::to_string).collect();
             warn!(peer = %resolver, %from, own = own.join(","),
-                remedy = "let this resolver ask other servers than hawser, or name those in dns.upstreams",
+                remedy = "let this resolver ask other servers than hawser, or name those in dns.upstreams; \
+                    if packets are redirected, exempt hawser's user",
                 "resolver sends what it is asked back to hawser; it is not asked until it stops");
         }
         for resolver in told.iter().filter(|resolver| !now.contains(resolver)) {

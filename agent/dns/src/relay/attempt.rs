@@ -7,17 +7,18 @@
 
 use std::fmt;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadBuf};
-use tokio::net::{TcpSocket, UdpSocket};
+use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::Instant;
 use tracing::debug;
 
+use super::out::Mark;
 use super::resolvers::Server;
 use super::{Relay, line};
 use crate::answer::{Style, Transport};
@@ -40,8 +41,7 @@ pub(super) struct Attempt {
     pub(super) otherwise: Option<Vec<u8>>,
     id: u16,
     way: Way,
-    /// Ours.
-    port: u16,
+    mark: Mark,
     guesses: u32,
 }
 
@@ -88,7 +88,6 @@ impl Attempt {
         set_number(query, 0, id);
         let address = server.upstream.address;
         server.note_asked();
-        let mut port = 0;
         let way = if server.upstream.tls.is_some() {
             let upstream = server.upstream.clone();
             Way::Stream(Box::pin(line::ask(
@@ -98,18 +97,11 @@ impl Attempt {
                 question_end,
             )))
         } else if transport == Transport::Udp {
-            let (socket, local) = send(address, query)?;
-            server.own.note(local.ip());
-            port = local.port();
-            Way::Datagram(socket)
+            Way::Datagram(send(address, query)?)
         } else {
-            let (socket, local) = stream(address)?;
-            port = local.port();
-            let (counts, server) = (Arc::clone(&relay.counts), Arc::clone(server));
-            let query = query.to_vec();
+            let (counts, query) = (Arc::clone(&relay.counts), query.to_vec());
             Way::Stream(Box::pin(async move {
-                let mut stream = socket.connect(address).await?;
-                server.own.note(stream.local_addr()?.ip());
+                let mut stream = TcpStream::connect(address).await?;
                 stream.set_nodelay(true)?;
                 let len = u16::try_from(query.len()).map_err(io::Error::other)?;
                 stream.write_all(&[&len.to_be_bytes(), query.as_slice()].concat()).await?;
@@ -124,10 +116,11 @@ impl Attempt {
                 }
             }))
         };
-        relay.resolvers.ports.open(port, server.number);
+        let question = query.get(HEADER..question_end).unwrap_or_default();
+        let mark = relay.resolvers.out.put(id, question, server.number);
         relay.seats.lock().opened();
         let relay = Arc::clone(relay);
-        Ok(Self { relay, place, begun: Instant::now(), otherwise: None, id, way, port, guesses: 0 })
+        Ok(Self { relay, place, begun: Instant::now(), otherwise: None, id, way, mark, guesses: 0 })
     }
 
     /// What is said if this comes to nothing.
@@ -240,7 +233,7 @@ impl Attempt {
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        self.relay.resolvers.ports.close(self.port);
+        self.relay.resolvers.out.clear(self.mark);
         self.relay.seats.lock().closed();
     }
 }
@@ -252,7 +245,7 @@ impl fmt::Debug for Attempt {
 }
 
 /// Sends a datagram from a port that the kernel picks at random, and takes none but the peer's.
-fn send(peer: SocketAddr, query: &[u8]) -> io::Result<(UdpSocket, SocketAddr)> {
+fn send(peer: SocketAddr, query: &[u8]) -> io::Result<UdpSocket> {
     let kind = Type::DGRAM.nonblocking();
     let socket = Socket::new(Domain::for_address(peer), kind, Some(Protocol::UDP))?;
     socket.connect(&SockAddr::from(peer))?;
@@ -264,19 +257,7 @@ fn send(peer: SocketAddr, query: &[u8]) -> io::Result<(UdpSocket, SocketAddr)> {
     {
         return Err(refused);
     }
-    let local = socket.local_addr()?;
-    Ok((UdpSocket::from_std(socket)?, local))
-}
-
-/// A socket for a connection, whose port is known before there is one.
-fn stream(peer: SocketAddr) -> io::Result<(TcpSocket, SocketAddr)> {
-    let (socket, any): (_, SocketAddr) = match peer {
-        SocketAddr::V4(_) => (TcpSocket::new_v4()?, (Ipv4Addr::UNSPECIFIED, 0).into()),
-        SocketAddr::V6(_) => (TcpSocket::new_v6()?, (Ipv6Addr::UNSPECIFIED, 0).into()),
-    };
-    socket.bind(any)?;
-    let local = socket.local_addr()?;
-    Ok((socket, local))
+    UdpSocket::from_std(socket)
 }
 
 /// Whether all records are there that the header speaks of.

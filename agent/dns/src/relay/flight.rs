@@ -21,6 +21,10 @@ use crate::reply::Heard;
 /// Time that a resolver is given when it is tried while others answer.
 const TRIAL: Duration = Duration::from_secs(2);
 
+/// Time for the whole of a reply that is there in part: what is there will do, and the client has
+/// not been waiting for less.
+const WHOLE: Duration = Duration::from_secs(2);
+
 /// One question on its way.
 #[derive(Debug)]
 pub(super) struct Flight {
@@ -107,9 +111,9 @@ impl Flight {
         let style = relay.options.style;
         let order = match style {
             Style::Istio if !relay.options.parallel => {
-                Order::shuffled(&servers, now, &mut fastrand::Rng::new())
+                Order::shuffled(&servers, &mut fastrand::Rng::new())
             }
-            _ => Order::ranked(&servers, now),
+            _ => Order::ranked(&servers),
         };
         if order.len() == 0 {
             return Verdict::Nobody;
@@ -236,6 +240,9 @@ impl Course<'_> {
                 self.leave();
                 return Verdict::Reply(reply);
             }
+            if timer.deadline() > self.flight.deadline {
+                timer.as_mut().reset(self.flight.deadline);
+            }
             if self.attempts.is_empty() && !self.next(timer.as_mut()) {
                 return self.end();
             }
@@ -318,7 +325,11 @@ impl Course<'_> {
                 self.note_answered(&attempt);
                 self.flight.relay.counts.by_tcp.add();
                 match self.flight.attempt(self.servers, place, Transport::Tcp) {
-                    Ok(whole) => self.attempts.push(whole.or_else(reply)),
+                    Ok(whole) => {
+                        self.attempts.push(whole.or_else(reply));
+                        let deadline = &mut self.flight.deadline;
+                        *deadline = (Instant::now() + WHOLE).min(*deadline);
+                    }
                     Err(_) => return Some(reply),
                 }
             }
@@ -352,7 +363,9 @@ impl Course<'_> {
         let attempts = std::mem::take(&mut self.attempts);
         let mut cut = None;
         for mut attempt in attempts {
-            self.note_silent(&attempt, "no reply in time");
+            if attempt.otherwise.is_none() {
+                self.note_silent(&attempt, "no reply in time");
+            }
             cut = cut.or(attempt.otherwise.take());
         }
         match (cut, self.refusal.take()) {
@@ -385,7 +398,7 @@ impl Course<'_> {
 
     fn note_answered(&self, attempt: &Attempt) {
         if let Some(server) = self.servers.get(attempt.place) {
-            server.note_answered(attempt.begun.elapsed(), self.flight.relay.resolvers.now());
+            server.note_answered(attempt.begun.elapsed());
         }
     }
 
@@ -408,7 +421,7 @@ async fn trial(relay: Arc<Relay>, server: Arc<Server>, mut attempt: Attempt, que
     let now = || relay.resolvers.now();
     match tokio::time::timeout(TRIAL, heard).await {
         Ok(Event::Reply(..) | Event::Cut(_) | Event::Doubt) => {
-            server.note_answered(attempt.begun.elapsed(), now());
+            server.note_answered(attempt.begun.elapsed());
         }
         Ok(Event::Failed(error, _)) => server.note_silent(&error.to_string(), now()),
         Err(_late) => server.note_silent("no reply in time", now()),

@@ -102,7 +102,7 @@ mod tests {
     fn plan(servers: u16, style: Style, at_once: bool) -> Plan {
         let address = |port| Upstream::from(std::net::SocketAddr::from(([127, 0, 0, 1], port)));
         let resolvers = Resolvers::new((1..=servers).map(address).collect());
-        Plan::new(Order::ranked(&resolvers.servers(), 1), style, at_once)
+        Plan::new(Order::ranked(&resolvers.servers()), style, at_once)
     }
 
     fn steps(mut plan: Plan) -> Vec<usize> {

@@ -19,7 +19,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::ports::{Own, Ports};
+use super::out::Out;
+use crate::message::{HEADER, number};
 
 /// Resolvers that are asked; glibc takes 3.
 pub(crate) const LISTED: usize = 16;
@@ -33,8 +34,6 @@ const LOSSES: u32 = 4;
 const RETRY: (u64, u64) = (1_000, 60_000);
 /// Time until a slow resolver is measured again.
 const REMEASURE: u64 = 30_000;
-/// Time for which nothing is asked of a resolver that leads back to us.
-const LOOPING: u64 = 60_000;
 /// Upper ends of the classes of latency, in microseconds.
 const CLASSES: [u32; 3] = [50_000, 200_000, 1_000_000];
 /// What is asked last.
@@ -59,7 +58,7 @@ pub struct Resolvers {
     /// Grows when the list changes: what was said before may not be true any more.
     generation: AtomicU64,
     since: Instant,
-    pub(crate) ports: Ports,
+    pub(crate) out: Out,
     lost: Arc<Notify>,
 }
 
@@ -92,7 +91,6 @@ pub(crate) struct Server {
     pub(crate) upstream: Upstream,
     /// Its number among all, not 0.
     pub(crate) number: u8,
-    pub(crate) own: Own,
     /// 0: never measured.
     srtt_us: AtomicU32,
     silent: AtomicBool,
@@ -100,8 +98,8 @@ pub(crate) struct Server {
     losses: AtomicU32,
     /// When it is to be tried although it is behind others.
     try_at: AtomicU64,
-    /// 0: no loop is known.
-    loops_until: AtomicU64,
+    /// It leads back to us.
+    loops: AtomicBool,
     asked: AtomicU64,
     answered: AtomicU64,
     failed: AtomicU64,
@@ -122,7 +120,7 @@ impl Resolvers {
             list: ArcSwap::default(),
             generation: AtomicU64::new(0),
             since: Instant::now(),
-            ports: Ports::default(),
+            out: Out::default(),
             lost: Arc::default(),
         };
         resolvers.replace(upstreams);
@@ -157,26 +155,13 @@ impl Resolvers {
 
     /// What is known of each, in the order of the list.
     pub fn report(&self) -> Vec<ResolverStatus> {
-        let now = self.now();
-        self.list.load().iter().map(|server| server.report(now)).collect()
+        self.list.load().iter().map(|server| server.report()).collect()
     }
 
     /// Whether questions to this resolver come back to us; it is not asked as long as they do.
     pub fn set_looping(&self, address: SocketAddr, looping: bool) {
         for server in self.list.load().iter().filter(|server| server.upstream.address == address) {
-            server.loops_until.store(if looping { u64::MAX } else { 0 }, Relaxed);
-        }
-    }
-
-    /// A question to this resolver has come back to us just now: it is not asked for a minute.
-    pub(crate) fn note_loop(&self, server: &Server) {
-        let now = self.now();
-        let before = server.loops_until.fetch_max(now + LOOPING, Relaxed);
-        if before <= now {
-            warn!(peer = %server.upstream,
-                remedy = "exempt hawser's user from the redirect of DNS, or name other resolvers in \
-                    dns.upstreams",
-                "what this resolver is asked comes back to hawser; it is not asked for a minute");
+            server.loops.store(looping, Relaxed);
         }
     }
 
@@ -202,12 +187,12 @@ impl Resolvers {
         u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
     }
 
-    /// The resolver on the way to which a question of ours has come in from there.
-    pub(crate) fn leads_back(&self, from: SocketAddr) -> Option<Arc<Server>> {
-        let number = self.ports.asked_from(from.port())?;
+    /// The resolver that was asked what has come in here, if it is a question of our own.
+    pub(crate) fn leads_back(&self, packet: &[u8], question_end: usize) -> Option<Arc<Server>> {
+        let id = number(packet, 0)?;
+        let number = self.out.resolver(id, packet.get(HEADER..question_end)?)?;
         let list = self.list.load();
-        let server = list.iter().find(|server| server.number == number)?;
-        server.own.is(from.ip()).then(|| Arc::clone(server))
+        list.iter().find(|server| server.number == number).map(Arc::clone)
     }
 }
 
@@ -216,13 +201,12 @@ impl Server {
         Self {
             upstream,
             number,
-            own: Own::default(),
             srtt_us: AtomicU32::new(0),
             silent: AtomicBool::new(false),
             tries: AtomicU8::new(0),
             losses: AtomicU32::new(0),
             try_at: AtomicU64::new(0),
-            loops_until: AtomicU64::new(0),
+            loops: AtomicBool::new(false),
             asked: AtomicU64::new(0),
             answered: AtomicU64::new(0),
             failed: AtomicU64::new(0),
@@ -244,7 +228,7 @@ impl Server {
     }
 
     /// It has said something, after so long.
-    pub(crate) fn note_answered(&self, took: Duration, now: u64) {
+    pub(crate) fn note_answered(&self, took: Duration) {
         self.answered.fetch_add(1, Relaxed);
         let took = u32::try_from(took.as_micros()).unwrap_or(u32::MAX).max(1);
         let usual = self.srtt_us.load(Relaxed);
@@ -253,10 +237,6 @@ impl Server {
         self.srtt_us.store(if usual == 0 || again { took } else { mean.max(1) }, Relaxed);
         if self.losses.load(Relaxed) != 0 {
             self.losses.store(0, Relaxed);
-        }
-        // As long as it counts as a loop, what it says is what we say ourselves.
-        if (1..=now).contains(&self.loops_until.load(Relaxed)) {
-            self.loops_until.store(0, Relaxed);
         }
         if again {
             self.silent.store(false, Relaxed);
@@ -294,7 +274,7 @@ impl Server {
 
     /// Whether it is behind others and to be tried now; says so once.
     pub(crate) fn claim_try(&self, now: u64) -> bool {
-        if self.standing(now) == Some(0) || self.loops_until.load(Relaxed) > now {
+        if matches!(self.standing(), None | Some(0)) {
             return false;
         }
         let due = self.try_at.load(Relaxed);
@@ -312,11 +292,9 @@ impl Server {
     }
 
     /// Its class: the less, the sooner it is asked. Nothing, if it is not.
-    fn standing(&self, now: u64) -> Option<u8> {
-        match self.loops_until.load(Relaxed) {
-            0 => {}
-            until if now < until => return None,
-            _ => return Some(SILENT),
+    fn standing(&self) -> Option<u8> {
+        if self.loops.load(Relaxed) {
+            return None;
         }
         if self.silent.load(Relaxed) {
             return Some(SILENT);
@@ -325,10 +303,10 @@ impl Server {
         u8::try_from(CLASSES.iter().filter(|&&end| usual >= end).count()).ok()
     }
 
-    fn report(&self, now: u64) -> ResolverStatus {
+    fn report(&self) -> ResolverStatus {
         let srtt_us = self.srtt_us.load(Relaxed);
         let asked = self.asked.load(Relaxed);
-        let state = match self.standing(now) {
+        let state = match self.standing() {
             None => "looping",
             Some(SILENT) => "silent",
             Some(0) if asked == 0 => "new",
@@ -351,11 +329,11 @@ impl Server {
 
 impl Order {
     /// The better first; those of a class as they are listed.
-    pub(crate) fn ranked(servers: &[Arc<Server>], now: u64) -> Self {
+    pub(crate) fn ranked(servers: &[Arc<Server>]) -> Self {
         let mut order = Self::default();
         for class in 0..=SILENT {
             for (place, server) in servers.iter().enumerate() {
-                if server.standing(now) == Some(class) {
+                if server.standing() == Some(class) {
                     order.push(place);
                 }
             }
@@ -364,8 +342,8 @@ impl Order {
     }
 
     /// Any of them as likely first as the others.
-    pub(crate) fn shuffled(servers: &[Arc<Server>], now: u64, dice: &mut fastrand::Rng) -> Self {
-        let mut order = Self::ranked(servers, now);
+    pub(crate) fn shuffled(servers: &[Arc<Server>], dice: &mut fastrand::Rng) -> Self {
+        let mut order = Self::ranked(servers);
         dice.shuffle(order.places.get_mut(..order.len).unwrap_or_default());
         order
     }

@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 use std::hash::RandomState;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::Relay;
+use super::{Asker, Relay};
 
 /// Queries of one client, unless it is on this machine: there programs share an address.
 const OF_ONE_CLIENT: usize = 256;
@@ -42,7 +42,7 @@ impl Seats {
     /// Whether a query of this client is taken on, for a question that so many wait for already, or
     /// for which a socket is needed.
     /// Flights may not have a socket yet, of which so many are under way.
-    pub(super) fn admits(&self, client: IpAddr, waiting: Option<usize>, under_way: usize) -> bool {
+    pub(super) fn admits(&self, client: Asker, waiting: Option<usize>, under_way: usize) -> bool {
         let free = match waiting {
             Some(others) => others < OF_ONE_FLIGHT,
             None => self.sockets.max(under_way) < self.room,
@@ -69,8 +69,8 @@ impl Seats {
 }
 
 impl Seat {
-    pub(super) fn take(relay: &Arc<Relay>, client: SocketAddr) -> Self {
-        let client = stranger(client.ip());
+    pub(super) fn take(relay: &Arc<Relay>, client: Asker) -> Self {
+        let client = stranger(client);
         let mut seats = relay.seats.lock();
         seats.taken += 1;
         relay.counts.in_flight.set(seats.taken);
@@ -98,31 +98,39 @@ impl Drop for Seat {
 }
 
 /// The address of a client that is not on this machine.
-fn stranger(client: IpAddr) -> Option<IpAddr> {
-    let client = client.to_canonical();
-    (!client.is_loopback()).then_some(client)
+fn stranger(client: Asker) -> Option<IpAddr> {
+    (!client.near).then(|| client.address.ip().to_canonical())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::answer::Transport;
+
+    fn asker(ip: &str, near: bool) -> Asker {
+        let address = (ip.parse::<IpAddr>().unwrap(), 4000).into();
+        Asker { address, transport: Transport::Udp, near }
+    }
 
     #[test]
     fn a_client_has_its_share_and_programs_of_this_machine_have_all() {
         let mut seats = Seats::new(1024);
-        let [far, other, mapped]: [IpAddr; 3] =
-            ["10.0.0.9", "10.0.0.8", "::ffff:10.0.0.9"].map(|text| text.parse().unwrap());
-        let near: [IpAddr; 2] = ["127.0.0.9", "::1"].map(|text| text.parse().unwrap());
-        seats.clients.insert(far, OF_ONE_CLIENT);
+        let [far, other, mapped] =
+            ["10.0.0.9", "10.0.0.8", "::ffff:10.0.0.9"].map(|text| asker(text, false));
+        seats.clients.insert(far.address.ip(), OF_ONE_CLIENT);
         seats.taken = 1000;
         assert!(!seats.admits(far, None, 0) && !seats.admits(mapped, Some(1), 0));
-        assert!(seats.admits(other, None, 0) && near.iter().all(|&ip| seats.admits(ip, None, 0)));
+        assert!(seats.admits(other, None, 0));
+        // Redirected, programs of this machine come from any address of it.
+        for near in ["127.0.0.9", "::1", "10.0.0.9"] {
+            assert!(seats.admits(asker(near, true), None, 0), "{near}");
+        }
     }
 
     #[test]
     fn there_is_room_for_so_many_questions_and_so_many_who_wait() {
         let mut seats = Seats::new(2);
-        let near = "127.0.0.1".parse().unwrap();
+        let near = asker("127.0.0.1", true);
         assert!(seats.admits(near, None, 1) && !seats.admits(near, None, 2));
         seats.opened();
         seats.opened();

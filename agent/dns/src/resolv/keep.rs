@@ -62,8 +62,10 @@ pub async fn keep(
                     let looping = brought.borrow_and_update().clone();
                     follower.avoid(looping).await
                 }
-                () = lost.notified() => {
+                () = async {
+                    lost.notified().await;
                     sleep_until(look_at).await;
+                } => {
                     look_at = Instant::now() + LOOKS;
                     follower.look().await
                 }

@@ -4,7 +4,10 @@
 //! remember, because records lie in the order of their entries.
 
 use super::index::{Seed, scale};
-use super::{Entry, Table};
+use super::{Entry, Realm, Table};
+
+/// Where istiod takes addresses from for hosts that have none: nobody else has names for them.
+const ALLOCATED: [&[u8]; 2] = [&[240, 240], &[0x20, 0x01, 0x00, 0x02, 0x00, 0x00]];
 
 /// Addresses to the positions of their records.
 #[derive(Default)]
@@ -60,16 +63,31 @@ impl Reverse {
 
 impl Table {
     /// Indexes the addresses: those of services of the own namespace first, then those of others,
-    /// then those of hosts that are none; in the order of the hosts.
+    /// then those of hosts that are none; in the order of the hosts. The addresses of hosts that
+    /// are known outside too have their names there.
     pub(super) fn index_addresses(&mut self) {
         let by_rank =
             || (0..3).flat_map(|rank| self.entries.iter().filter(move |e| e.rank == rank));
         // No answer has a name with a wildcard in it.
         let hosts = || by_rank().filter(|entry| !self.host_of(entry).starts_with(b"\x01*"));
-        let v4 = Reverse::new(&self.v4, hosts().flat_map(Entry::v4));
-        let v6 = Reverse::new(&self.v6, hosts().flat_map(Entry::v6));
+        let v4 = hosts().flat_map(|entry| entry.v4().filter(|&at| entry.names(&self.v4, at)));
+        let v6 = hosts().flat_map(|entry| entry.v6().filter(|&at| entry.names(&self.v6, at)));
+        let (v4, v6) = (Reverse::new(&self.v4, v4), Reverse::new(&self.v6, v6));
         (self.by_v4, self.by_v6) = (v4, v6);
     }
+}
+
+impl Entry {
+    /// Whether the mesh has the name of the address in its record at `position`.
+    fn names<const N: usize>(&self, records: &[[u8; N]], position: usize) -> bool {
+        self.realm == Realm::Mesh
+            || records.get(position).is_some_and(|record| is_allocated(address_of(record)))
+    }
+}
+
+fn is_allocated(address: &[u8]) -> bool {
+    let [v4, v6] = ALLOCATED;
+    address.starts_with(if address.len() == 4 { v4 } else { v6 })
 }
 
 /// What a record holds behind its head.

@@ -51,8 +51,10 @@ proptest! {
     }
 }
 
+/// Some of them are such as istiod allocates.
 fn address(last: u8) -> IpAddr {
-    [10, 0, 0, last].into()
+    let [first, second] = if last % 4 == 3 { [240, 240] } else { [10, 0] };
+    [first, second, 0, last].into()
 }
 
 /// Names from few labels, so that they meet.
@@ -246,8 +248,10 @@ impl Model {
             return None;
         }
         let hosts = self.names.iter().filter(|(name, held)| **name == held.host);
-        let having =
-            hosts.filter(|(name, held)| !name.starts_with('*') && held.ips.contains(&address));
+        let allocated = address.to_string().starts_with("240.240.");
+        let having = hosts.filter(|(name, held)| {
+            !name.starts_with('*') && held.ips.contains(&address) && (held.mesh || allocated)
+        });
         having.min_by_key(|(name, held)| (held.rank, (*name).clone())).map(|(name, _)| name.clone())
     }
 }

@@ -177,3 +177,24 @@ async fn a_task_on_a_thread_of_its_own_stops_and_dies_like_any_other() {
     let stopped = tasks.run(pending(), Duration::from_secs(60)).await;
     assert!(matches!(stopped, Stopped::Died { task: "fails", error: Some(_) }), "{stopped}");
 }
+
+#[tokio::test]
+async fn one_that_lasts_is_told_when_the_others_have_ended() {
+    let (ended, mut others) = tokio::sync::watch::channel(false);
+    let mut tasks = Tasks::default();
+    tasks
+        .spawn_lasting("dns", |stop| async move {
+            stop.cancelled().await;
+            assert!(*others.borrow_and_update(), "told too early");
+            Ok::<_, io::Error>(())
+        })
+        .unwrap();
+    tasks.spawn("envoy", |stop| async move {
+        stop.cancelled().await;
+        tokio::task::yield_now().await;
+        ended.send_replace(true);
+        Ok::<_, io::Error>(())
+    });
+
+    assert!(matches!(tasks.run(async {}, Duration::from_secs(5)).await, Stopped::Clean));
+}

@@ -151,6 +151,26 @@ fn a_newer_request_takes_the_place_of_one_that_waits_and_says_less() {
     assert_eq!(nonces.last(), Some(&"n3"));
 }
 
+/// istiod looks at nothing in a refusal but the reason.
+#[test]
+fn a_refusal_takes_the_place_of_no_request_that_says_what_is_wanted() {
+    for refused_here in [false, true] {
+        let mut rig = Rig::new(Flavour::Sotw);
+        rig.session.begin();
+        rig.asks(&ask(type_url::ENDPOINT, &["a"]).node(NODE));
+        rig.heard();
+        rig.tells(type_url::ENDPOINT, "n1", &[("a", "1")], &[]);
+        rig.asks(&ask(type_url::ENDPOINT, &["a", "b"]).about("of another stream"));
+        let refusal = ask(type_url::ENDPOINT, &["a", "b"]).about("n1").refusing("no");
+        if refused_here {
+            rig.session.refuse(type_url::ENDPOINT, "n1", "no");
+        } else {
+            rig.asks(&refusal);
+        }
+        assert_eq!(rig.heard(), [ask(type_url::ENDPOINT, &["a", "b"]), refusal]);
+    }
+}
+
 #[test]
 fn requests_that_nobody_takes_are_bounded_in_bytes() {
     for flavour in FLAVOURS {

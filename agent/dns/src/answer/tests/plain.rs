@@ -120,7 +120,7 @@ fn any_is_answered_by_one_kind_of_address() {
 
 #[test]
 fn an_address_of_the_mesh_has_the_name_of_its_host() {
-    let six = "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.IP6.arpa";
+    let six = "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.2.0.0.0.1.0.0.2.IP6.arpa";
     for (name, host) in
         [(&*arpa([10, 0, 0, 1]), "web.ns1.svc.cluster.local."), (six, "six.example.")]
     {
@@ -132,7 +132,7 @@ fn an_address_of_the_mesh_has_the_name_of_its_host() {
         assert!(mesh().relayed(&query(name, kind::SOA, IN, None)).known, "another type");
         assert!(mesh().relayed(&query(name, kind::PTR, 3, None)).known, "another class");
     }
-    for other in [&*arpa([10, 99, 0, 1]), "0.10.in-addr.arpa", "01.0.0.10.in-addr.arpa"] {
+    for other in [&*arpa([10, 1, 0, 1]), "0.10.in-addr.arpa", "01.0.0.10.in-addr.arpa"] {
         assert!(!mesh().relayed(&query(other, kind::PTR, IN, None)).known, "{other}");
     }
 }
@@ -160,6 +160,22 @@ fn what_the_mesh_cannot_know_is_relayed() {
     assert_eq!(relay("six.example", 15, IN), errand(29, true), "mail servers");
     assert_eq!(relay("six.example", kind::A, 3), errand(29, true), "class CH");
     assert_eq!(relay("none.example", kind::A, IN), errand(30, true), "no address in the mesh");
+}
+
+#[test]
+fn under_a_search_domain_the_mesh_knows_the_addresses_and_nothing_else() {
+    let names = [("mail.ns1.svc.cluster.local", info("Kubernetes", "mail", &["10.0.0.1"]))];
+    let mut mesh = Mesh::of(Style::Plain, &names, "corp.example");
+    for kind in [15, 16, kind::SRV, kind::SOA] {
+        assert!(mesh.relayed(&query("mail.corp.example", kind, IN, None)).known, "{kind}");
+        assert!(mesh.answered(&query("mail", kind, IN, None)).answers.is_empty(), "{kind}");
+    }
+    let both = ["mail.corp.example. 30 IN CNAME mail.", "mail. 30 IN A 10.0.0.1"];
+    assert_eq!(lines(&mesh.answered(&query("mail.corp.example", kind::A, IN, None))), both);
+    for kind in [kind::AAAA, kind::HTTPS] {
+        let message = mesh.answered(&query("mail.corp.example", kind, IN, None));
+        assert!(message.answers.is_empty(), "{kind}");
+    }
 }
 
 #[test]

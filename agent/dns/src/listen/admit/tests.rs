@@ -19,7 +19,8 @@ fn this_machine_and_those_who_are_allowed_may_ask() {
         ("192.0.2.2", "192.0.2.1", false),
         ("10.0.0.1", "192.0.2.1", false),
     ] {
-        assert_eq!(admits(&allowed, from(client), ip(asked)), admitted, "{client} asks {asked}");
+        let may = is_near(from(client), ip(asked)) || admits(&allowed, from(client));
+        assert_eq!(may, admitted, "{client} asks {asked}");
     }
 }
 

@@ -65,11 +65,12 @@ impl Hall {
         self.idle.notified().await;
     }
 
-    /// Has those leave that must for somebody from `source` to come; gives whether he may, and how
+    /// Has those leave that must for somebody from `source` to come, who is on this machine or not;
+    /// gives whether he may, and how
     /// many are sent away.
-    pub(super) fn admit(&self, source: IpAddr) -> (bool, u64) {
+    pub(super) fn admit(&self, source: IpAddr, near: bool) -> (bool, u64) {
         let his = |seat: &Seat| seat.source == source;
-        if !source.is_loopback() && self.seats.values().filter(|seat| his(seat)).count() >= OF_ONE {
+        if !near && self.seats.values().filter(|seat| his(seat)).count() >= OF_ONE {
             return (self.send_away(his), 1);
         }
         if self.seats.len() >= CONNECTIONS {

@@ -7,7 +7,7 @@
 use std::array;
 use std::cell::RefCell;
 use std::io::{self, IoSlice, IoSliceMut};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 
@@ -197,7 +197,12 @@ fn fill<S: Sender, const N: usize>(
                     let no_matter = in_addr { s_addr: 0 };
                     Asked::V4(in_pktinfo { ipi_ifindex: 0, ipi_addr: no_matter, ..info })
                 }
-                ControlMessageOwned::Ipv6PacketInfo(info) => Asked::V6(info),
+                ControlMessageOwned::Ipv6PacketInfo(info) => {
+                    // The way back is for routes to say, where an address says nothing of its link.
+                    let of_link = Ipv6Addr::from(info.ipi6_addr.s6_addr).is_unicast_link_local();
+                    let ipi6_ifindex = if of_link { info.ipi6_ifindex } else { 0 };
+                    Asked::V6(in6_pktinfo { ipi6_ifindex, ..info })
+                }
                 _ => asked,
             };
         }
@@ -235,12 +240,13 @@ impl Desk<'_> {
             place.counts.dropped.add();
             return false;
         }
-        if !self.port.admits(place, &client) {
+        let near = admit::is_near(client.address, self.port.asked(&client));
+        if !near && !admit::admits(&place.allow, client.address) {
             place.counts.queries.add();
             place.counts.forbidden.add();
             return admit::turn_away(packet, out);
         }
-        let from = Asker { address: client.address, transport: Transport::Udp };
+        let from = Asker { address: client.address, transport: Transport::Udp, near };
         match place.answer(packet, self.sight, from, dice, out) {
             Action::Answer | Action::Refuse => true,
             Action::Drop => false,
@@ -257,13 +263,12 @@ impl Desk<'_> {
 }
 
 impl Port {
-    fn admits(&self, place: &Place, client: &Client) -> bool {
-        let asked = match client.asked {
+    fn asked(&self, client: &Client) -> IpAddr {
+        match client.asked {
             Asked::Bound => self.address.ip(),
             Asked::V4(info) => Ipv4Addr::from_bits(u32::from_be(info.ipi_spec_dst.s_addr)).into(),
             Asked::V6(info) => info.ipi6_addr.s6_addr.into(),
-        };
-        admit::admits(&place.allow, client.address, asked)
+        }
     }
 
     fn send_all(&self, place: &Place, outs: &[Vec<u8>], clients: &[Client]) {
@@ -324,7 +329,7 @@ impl Port {
 }
 
 const QUICKLY: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
-const NOBODY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// An answer in the form in which several are sent.
 struct Letter<'a> {

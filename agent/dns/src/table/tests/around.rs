@@ -36,16 +36,21 @@ fn a_port_of_a_name_of_the_mesh_is_known_to_have_no_records() {
 fn an_address_has_the_name_of_the_nearest_host() {
     let table = table(&names([
         ("a.other.svc.cluster.local", service("a", "other", "10.0.0.1")),
-        ("b.example", external(&["10.0.0.1", "10.0.0.2", "2001:db8::1"])),
-        ("a.example", external(&["10.0.0.2", "2001:db8::1"])),
+        ("b.example", external(&["10.0.0.1", "240.240.0.2", "2001:2::1"])),
+        ("a.example", external(&["10.0.0.2", "240.240.0.2", "2001:2::1", "2001:2:1::1"])),
         ("z.ns1.svc.cluster.local", service("z", "ns1", "10.0.0.1")),
-        ("*.wild.example", external(&["10.0.0.3"])),
+        ("*.wild.example", external(&["240.240.0.3"])),
+        ("c.ns1.svc.cluster.local", external(&["10.0.0.4"])),
         ("none.example", external(&[])),
     ]));
     assert_eq!(reverse(&table, "10.0.0.1").as_deref(), Some("z.ns1.svc.cluster.local."));
-    assert_eq!(reverse(&table, "10.0.0.2").as_deref(), Some("a.example."));
-    assert_eq!(reverse(&table, "2001:db8::1").as_deref(), Some("a.example."));
-    assert_eq!(reverse(&table, "10.0.0.3"), None, "no wildcard in answers");
+    assert_eq!(reverse(&table, "10.0.0.4").as_deref(), Some("c.ns1.svc.cluster.local."));
+    assert_eq!(reverse(&table, "240.240.0.2").as_deref(), Some("a.example."));
+    assert_eq!(reverse(&table, "2001:2::1").as_deref(), Some("a.example."));
+    for outside in ["10.0.0.2", "2001:2:1::1"] {
+        assert_eq!(reverse(&table, outside), None, "it has its name there");
+    }
+    assert_eq!(reverse(&table, "240.240.0.3"), None, "no wildcard in answers");
     assert_eq!(reverse(&table, "::ffff:10.0.0.1"), None);
     assert_eq!(reverse(&super::table(&Names::default()), "10.0.0.1"), None);
 }

@@ -235,6 +235,8 @@ impl Bench<'_> {
             Ok(())
         })
         .await?;
+        sleep(REPLACED).await;
+        let large = Memory::of(hawser.pid)?;
         let replacing = async {
             let mut versions = 0_u32;
             loop {
@@ -252,8 +254,8 @@ impl Bench<'_> {
             () = replacing => return Ok(Vec::new()),
         };
         print(format_args!(
-            "hawser with {} names: {:.1} MB, with {MANY}: {:.1} MB",
-            self.options.names, few.now, row.rss_mb
+            "hawser with {} names: {:.1} MB, with {MANY}: {:.1} MB, replaced each second: {:.1} MB",
+            self.options.names, few.now, large.now, row.rss_mb
         ));
         Ok(vec![row])
     }

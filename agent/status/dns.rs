@@ -103,6 +103,8 @@ pub struct ResolverStatus {
     pub last_error: Option<String>,
     /// What is asked of it comes back to the agent.
     pub looping: bool,
+    /// The program of this machine that it is.
+    pub program: Option<String>,
 }
 
 /// Somebody else who has to do with names here.
@@ -182,6 +184,8 @@ impl Dns {
     }
 
     pub(super) fn resolvers(&self) -> Vec<ResolverStatus> {
+        let here = neighbours::look(&Machine { root: Path::new("/"), split: self.split });
+        let program = |address| neighbours::behind(&here, address).map(|who| who.to_string());
         let resolvers = self.proxy.resolvers().into_iter();
         resolvers
             .map(|resolver| ResolverStatus {
@@ -194,6 +198,7 @@ impl Dns {
                 failed: resolver.failed,
                 last_error: resolver.last_error,
                 looping: resolver.looping,
+                program: program(resolver.address.ip()),
             })
             .collect()
     }
@@ -218,6 +223,7 @@ impl ResolverStatus {
             failed: 0,
             last_error: None,
             looping: false,
+            program: None,
         }
     }
 }

@@ -237,6 +237,9 @@ pub(in crate::cli) fn resolver(resolver: &ResolverStatus) -> String {
         "udp" => format!("{address} {state}"),
         other => format!("{address} over {other} {state}"),
     };
+    if let Some(program) = &resolver.program {
+        text.push_str(&format!(" ({program})"));
+    }
     if let Some(us) = resolver.srtt_us {
         text.push_str(&format!(", {:.1} ms", f64::from(us) / 1e3));
     }

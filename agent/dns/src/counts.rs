@@ -103,7 +103,7 @@ pub struct Totals {
     pub connections: u64,
     /// TCP connections that were turned away or cut because there were too many.
     pub connections_refused: u64,
-    /// Tables that were taken into use.
+    /// Tables that came, the same again included.
     pub tables: u64,
     /// Names in the present table.
     pub names: u64,

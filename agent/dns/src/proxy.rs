@@ -174,6 +174,11 @@ impl Proxy {
         self.resolvers.report()
     }
 
+    /// The same as they are written in a configuration, in the same order.
+    pub fn upstreams(&self) -> Vec<Upstream> {
+        self.resolvers.servers().iter().map(|server| server.upstream.clone()).collect()
+    }
+
     /// The names that are answered now.
     pub fn table(&self) -> Option<Arc<Table>> {
         self.shared.table.load_full()

@@ -40,16 +40,29 @@ impl Link {
         self.place().exists()
     }
 
-    fn is_ours(&self) -> bool {
-        let alias = fs::read_to_string(self.place().join("ifalias"));
-        alias.is_ok_and(|alias| alias.trim() == ALIAS)
+    fn alias(&self) -> Option<String> {
+        let alias = fs::read_to_string(self.place().join("ifalias")).ok()?;
+        Some(alias.trim().to_owned())
+    }
+
+    /// Whether it says so, or says nothing and has no address: who made it was killed before it
+    /// could say more.
+    async fn is_ours(&self) -> bool {
+        match self.alias().as_deref() {
+            Some(ALIAS) => true,
+            Some("") => {
+                let addresses = self.tools.ip(&["-o", "address", "show", "dev", NAME]).await;
+                addresses.is_ok_and(|addresses| addresses.trim().is_empty())
+            }
+            Some(_) | None => false,
+        }
     }
 
     /// Makes it, unless it is there.
     pub(crate) async fn make(&self) -> Result<(), Error> {
         let fail = |source| Error::Link { name: NAME, source };
         if self.is_there() {
-            if !self.is_ours() {
+            if !self.is_ours().await {
                 return Err(Error::Foreign { name: NAME });
             }
             // To give it what it has is news to everybody who watches addresses, us included.
@@ -70,6 +83,8 @@ impl Link {
             if let Err(Some(source)) = made {
                 return Err(fail(source));
             }
+        }
+        if self.alias().as_deref() != Some(ALIAS) {
             self.tools.ip(&["link", "set", "dev", NAME, "alias", ALIAS]).await.map_err(fail)?;
         }
         let address = ["address", "replace", ADDRESS, "dev", NAME, "scope", "global"];
@@ -117,7 +132,7 @@ impl Link {
 
     /// Removes it, and with it all that systemd-resolved was told of it.
     pub(crate) async fn remove(&self) -> Result<(), Error> {
-        if !self.is_there() || !self.is_ours() {
+        if !self.is_there() || !self.is_ours().await {
             return Ok(());
         }
         let removed = self.tools.ip(&["link", "delete", "dev", NAME]).await;

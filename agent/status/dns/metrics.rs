@@ -6,10 +6,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use hawser_dns::{Latency, Proxy, Source, Totals};
+use hawser_dns::{Latency, Proxy, ResolverStatus, Source, Totals, Upstream};
 use hawser_rt::metrics::{Histogram, Kind, Registry, Sample};
 
-use super::{Dns, ResolverStatus};
+use super::Dns;
 
 /// Its name, what it is, what a scraper takes it for, and how much it is.
 type OfAll = (&'static str, &'static str, Kind, fn(&Totals) -> u64);
@@ -131,12 +131,18 @@ impl Dns {
             let dns = self.clone();
             let name = format!("hawser_dns_resolver_{name}");
             metrics.read(&name, help, kind, move || {
-                let resolvers = dns.resolvers().into_iter();
-                let sample = |it: ResolverStatus| {
-                    let labels = vec![("resolver", it.address.to_string())];
+                // Several may have one address, and be told apart by the name that they prove.
+                let upstreams = dns.proxy.upstreams();
+                let resolvers = dns.proxy.resolvers().into_iter().zip(upstreams);
+                let sample = |(it, upstream): (ResolverStatus, Upstream)| {
+                    let labels = vec![("resolver", upstream.to_string())];
                     number(&it).map(|value| Sample { labels, value })
                 };
-                resolvers.filter_map(sample).collect()
+                // The list may have changed between.
+                resolvers
+                    .filter(|(it, upstream)| it.address == upstream.address)
+                    .filter_map(sample)
+                    .collect()
             });
         }
     }

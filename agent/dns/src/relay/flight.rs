@@ -1,5 +1,6 @@
 //! One question on its way, from when it is first asked to when there is a reply or no time left.
 
+use std::ops::RangeInclusive;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -15,7 +16,7 @@ use super::resolvers::{Order, Server};
 use super::{ALL_SILENT, Relay, is_error};
 use crate::answer::{Errand, Style, Transport};
 use crate::counts::Source;
-use crate::message::HEADER;
+use crate::message::{HEADER, flag, rcode};
 use crate::reply::Heard;
 
 /// Time that a resolver is given when it is tried while others answer.
@@ -24,6 +25,9 @@ const TRIAL: Duration = Duration::from_secs(2);
 /// Time for the whole of a reply that is there in part: what is there will do, and the client has
 /// not been waiting for less.
 const WHOLE: Duration = Duration::from_secs(2);
+/// Milliseconds until the only resolver is asked once more that has failed: often it has just
+/// started, or lost a datagram of its own.
+const PAUSE: RangeInclusive<u64> = 50..=100;
 
 /// One question on its way.
 #[derive(Debug)]
@@ -65,6 +69,8 @@ struct Course<'a> {
     plan: Plan,
     attempts: Vec<Attempt>,
     refusal: Option<Vec<u8>>,
+    /// Whoever has failed is asked once more, after a pause.
+    again: bool,
 }
 
 impl Default for Landed {
@@ -128,6 +134,7 @@ impl Flight {
             plan,
             attempts: Vec::with_capacity(1),
             refusal: None,
+            again: false,
         };
         course.run().await
     }
@@ -243,6 +250,10 @@ impl Course<'_> {
             if timer.deadline() > self.flight.deadline {
                 timer.as_mut().reset(self.flight.deadline);
             }
+            if std::mem::take(&mut self.again) {
+                let pause = Duration::from_millis(fastrand::Rng::new().u64(PAUSE));
+                sleep_until((Instant::now() + pause).min(self.flight.deadline)).await;
+            }
             if self.attempts.is_empty() && !self.next(timer.as_mut()) {
                 return self.end();
             }
@@ -310,12 +321,15 @@ impl Course<'_> {
         match event {
             Event::Reply(heard, reply) => {
                 let attempt = self.attempts.swap_remove(index);
-                self.plan.retire(place);
                 let good =
                     heard == Heard::Answer || self.flight.relay.options.style == Style::Istio;
                 self.note_answered(&attempt);
                 if good {
                     return Some(reply);
+                }
+                self.again = has_failed(&reply) && self.plan.may_repeat();
+                if !self.again {
+                    self.plan.retire(place);
                 }
                 self.attempts.retain(|attempt| attempt.place != place);
                 self.refusal.get_or_insert(reply);
@@ -413,6 +427,11 @@ impl Course<'_> {
             self.flight.relay.loops.suspect(server.upstream.address);
         }
     }
+}
+
+/// Whether the resolver could not, which may pass; to refuse is its decision.
+fn has_failed(reply: &[u8]) -> bool {
+    reply.get(3).is_some_and(|low| low & flag::RCODE == rcode::SERVER_FAILURE)
 }
 
 /// Finds out how a resolver does, with a question that another one answers.

@@ -48,6 +48,11 @@ impl Plan {
         self.done |= bit(place);
     }
 
+    /// Whether the only resolver that there is has been asked but once.
+    pub(crate) fn may_repeat(&self) -> bool {
+        self.style == Style::Plain && self.order.len() == 1 && self.round == 0
+    }
+
     /// How long to wait before the next step, when the last resolver asked is usually patient for
     /// `patience` and there is so much time left. Nothing, if there is no next step.
     pub(crate) fn pause(&self, patience: Duration, left: Duration) -> Option<Duration> {
@@ -116,6 +121,20 @@ mod tests {
         assert_eq!((plan.step(), plan.step()), (Some(0), Some(1)));
         plan.retire(1);
         assert_eq!(steps(plan), [2, 0, 2]);
+    }
+
+    #[test]
+    fn only_one_that_is_alone_is_asked_once_more_and_only_in_our_style() {
+        for (servers, style, may) in
+            [(1, Style::Plain, true), (2, Style::Plain, false), (1, Style::Istio, false)]
+        {
+            let mut plan = plan(servers, style, false);
+            plan.step();
+            assert_eq!(plan.may_repeat(), may, "{servers} {style:?}");
+            plan.step();
+            plan.step();
+            assert!(!plan.may_repeat(), "{servers} {style:?}");
+        }
     }
 
     #[test]

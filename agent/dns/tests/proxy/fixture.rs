@@ -1,10 +1,11 @@
 //! A small mesh, and a proxy that serves it.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hawser_dns::{
-    Error, Forward, Options, Scope, Search, Sockets, Totals, Upstream, Upstreams, proxy,
+    Error, Forward, Options, Scope, Search, Sockets, Table, Totals, Upstream, Upstreams, proxy,
 };
 use hawser_proto::Names;
 use hawser_proto::istio::nds::{NameInfo, NameTable};
@@ -145,6 +146,10 @@ impl Proxy {
         while self.totals().tables == tables {
             tokio::task::yield_now().await;
         }
+    }
+
+    pub(crate) fn table(&self) -> Arc<Table> {
+        self.proxy.table().unwrap()
     }
 
     pub(crate) fn resolvers(&self) -> Vec<hawser_dns::ResolverStatus> {

@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use hawser_dns::answer::Transport;
@@ -195,6 +197,52 @@ async fn a_refusal_that_nobody_betters_is_passed_on() {
         assert_eq!(code(&answer), Refused);
     }
     assert_eq!(proxy.totals().relay_failed, 0);
+    proxy.end().await;
+}
+
+#[tokio::test]
+async fn the_only_resolver_is_asked_once_more_when_it_fails() {
+    let failures = Arc::new(AtomicUsize::new(1));
+    let left = Arc::clone(&failures);
+    let mut upstream = Upstream::start(move |asked| {
+        let take = |left: usize| left.checked_sub(1);
+        let fails = left.fetch_update(Relaxed, Relaxed, take).is_ok();
+        vec![with_code(&asked.packet, if fails { ServFail } else { NXDomain })]
+    })
+    .await;
+    let proxy = Proxy::start(vec![upstream.address]).await;
+    for (index, (count, expected)) in [(1, NXDomain), (9, ServFail)].into_iter().enumerate() {
+        failures.store(count, Relaxed);
+        let (code, _) = resolve(&format!("n{index}.example"), proxy.address).await;
+        assert_eq!(code, expected);
+        upstream.asked().await;
+        upstream.asked().await;
+        assert!(!upstream.was_asked());
+    }
+    proxy.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_cut_is_passed_on_where_tcp_is_blocked_and_the_resolver_is_a_good_one() {
+    let upstream = Upstream::start(|asked| match asked.transport {
+        Transport::Udp => {
+            let mut cut = with_code(&asked.packet, NoError);
+            cut[2] |= 0x02;
+            vec![cut]
+        }
+        Transport::Tcp => Vec::new(),
+    })
+    .await;
+    let proxy = Proxy::start_on("127.0.0.1:0", vec![upstream.address], LONG).await;
+    let client = socket().await;
+    let begun = tokio::time::Instant::now();
+    send(&client, &query(1, "www.example", A, None), proxy.address).await;
+    let mut answer = [0; 512];
+    let len = client.recv(&mut answer).await.unwrap();
+    assert!(read(&answer[..len]).metadata.truncation);
+    assert!(begun.elapsed() < LONG / 2);
+    let [resolver] = &proxy.resolvers()[..] else { panic!() };
+    assert_eq!((resolver.state, resolver.failed), ("good", 0));
     proxy.end().await;
 }
 

@@ -1,6 +1,7 @@
 //! The sockets: who is heard, for how long, and how it ends.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hawser_dns::answer::Transport;
@@ -314,5 +315,16 @@ async fn both_transports_know_the_same() {
     let proxy = Proxy::start(Vec::new()).await;
     let packet = query(1, "productpage.ns1", A, Some(1232));
     assert_eq!(by_udp(&packet, proxy.address).await, by_tcp(&packet, proxy.address).await);
+    proxy.end().await;
+}
+
+#[tokio::test]
+async fn the_same_names_again_leave_the_table_as_it_is() {
+    let proxy = Proxy::start(Vec::new()).await;
+    let table = proxy.table();
+    proxy.publish(mesh()).await;
+    assert!(Arc::ptr_eq(&table, &proxy.table()));
+    proxy.publish(names(vec![("a.example", external(&["10.0.0.1"]))])).await;
+    assert!(!Arc::ptr_eq(&table, &proxy.table()));
     proxy.end().await;
 }

@@ -250,3 +250,21 @@ async fn what_a_killed_process_left_is_undone() {
 
     assert!(!machine.path("sys/class/net/hawser0").exists());
 }
+
+#[tokio::test]
+async fn what_was_killed_before_it_could_say_whose_it_is_is_taken_up_or_undone() {
+    let machine = Machine::new();
+    machine.want(&["svc.cluster.local"]);
+    machine.write("sys/class/net/hawser0/ifindex", "7\n");
+    machine.write("sys/class/net/hawser0/ifalias", "\n");
+    undo(&machine.options()).await.unwrap();
+    assert!(!machine.path("sys/class/net/hawser0").exists());
+
+    machine.write("sys/class/net/hawser0/ifindex", "7\n");
+    machine.write("sys/class/net/hawser0/ifalias", "\n");
+    let running = Running::on(&machine);
+    machine.until("the server", |told| told.contains("dns 127.0.0.1:15053")).await;
+    assert!(!machine.said().contains("link add"), "{}", machine.said());
+    assert!(machine.said().contains("dev hawser0 alias"), "{}", machine.said());
+    drop(running);
+}

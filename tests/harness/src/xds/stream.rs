@@ -141,8 +141,8 @@ impl Stream {
 
     async fn read(&mut self, mut body: Incoming) -> Result<(), Status> {
         loop {
-            // Cancel safe: a frame is taken whole or not at all. What it was told comes first: what comes
-            // because of that is not to be answered as if it had not been told yet.
+            // Cancel safe: a frame is taken whole or not at all. What it was told comes
+            // first: what it is sent because of that is answered as it was told.
             let frame = tokio::select! {
                 biased;
                 command = self.told.recv() => {

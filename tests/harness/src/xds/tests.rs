@@ -68,6 +68,6 @@ async fn what_it_is_told_before_a_response_comes_is_how_it_answers_that_response
         client.answers(CLUSTER, answer).unwrap();
         say.send(response(round)).await.unwrap();
         let held = client.until("it", |held| held.responses(CLUSTER) > round).await.unwrap();
-        assert_eq!(held.types[CLUSTER].refused, (round + 1) / 2, "after round {round}");
+        assert_eq!(held.types[CLUSTER].refused, round.div_ceil(2), "after round {round}");
     }
 }

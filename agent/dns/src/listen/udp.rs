@@ -20,7 +20,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::task::{JoinSet, yield_now};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
@@ -29,6 +29,8 @@ use tray::{Rest, Tray};
 
 /// Time for others to reply at the end.
 const AT_LAST: Duration = Duration::from_secs(1);
+/// And to those who have asked after it.
+const FOR_NEWCOMERS: Duration = Duration::from_millis(200);
 /// Batches that have arrived before the end, and are answered still: no socket holds more.
 const LAST: usize = 1024;
 /// What the socket itself complains about is rarely gone at once.
@@ -80,13 +82,12 @@ pub(crate) async fn serve(port: Arc<Port>, place: Arc<Place>, stop: Cancellation
                 if let Some(suppressed) = UNREADABLE.allow() {
                     warn!(error = %Chain(&error), suppressed, "cannot read queries");
                 }
-                tokio::time::sleep(PAUSE).await;
+                sleep(PAUSE).await;
             }
         }
     }
     port.last(&place, &mut relayed).await;
-    // Who waits for a resolver that is silent asks again, and is answered by the next of us.
-    drop(timeout(AT_LAST, async { while relayed.join_next().await.is_some() {} }).await);
+    port.wait_for(relayed, &place).await;
 }
 
 impl Port {
@@ -130,6 +131,27 @@ impl Port {
                 Err(error) => Err(error),
             }
         })
+    }
+
+    /// Waits for those who wait for others to reply; meanwhile everybody else is served. Who waits
+    /// for a resolver that is silent asks again, and is answered by the next of us.
+    async fn wait_for(self: &Arc<Self>, mut relayed: JoinSet<()>, place: &Place) {
+        let mut newcomers = JoinSet::new();
+        let mut late = pin!(sleep(AT_LAST));
+        while !relayed.is_empty() {
+            tokio::select! {
+                () = &mut late => break,
+                _ = relayed.join_next() => {}
+                ready = self.ready() => {
+                    if ready.and_then(|()| self.batch(place, &mut newcomers)).is_err() {
+                        sleep(PAUSE).await;
+                    }
+                }
+            }
+        }
+        self.last(place, &mut newcomers).await;
+        let answered = async { while newcomers.join_next().await.is_some() {} };
+        drop(timeout(FOR_NEWCOMERS, answered).await);
     }
 
     /// Answers what has arrived before the end.

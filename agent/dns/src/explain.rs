@@ -1,6 +1,6 @@
 //! Why a name resolves as it does: the rule, the entry, what was looked for, and what comes of it.
 //!
-//! The decision is the one that a program would get: it is asked of [`answer`](crate::answer) with
+//! The decision is the one that a program would get: it is asked of [`answer`] with
 //! the table in use.
 
 use std::net::IpAddr;

@@ -44,6 +44,7 @@ scenarios: build
 
 tools:
 	@tests/tools.sh
+	@tests/servers.sh $(TARGET)/servers unbound
 
 packages:
 	$(CARGO) build --locked --profile $(PROFILE) --bin hawser
@@ -57,10 +58,10 @@ bench-xds:
 		--out $(TARGET)/bench/xds.json $(if $(PILOT_AGENT),--pilot-agent $(PILOT_AGENT))
 
 bench-dns:
-	tests/bench-tools.sh $(TARGET)/bench/servers
+	tests/servers.sh $(TARGET)/servers dnsmasq-base unbound knot nsd
 	$(CARGO) build --locked --release --workspace --bin hawser --bin dns
 	$(TARGET)/release/dns bench --hawser $(TARGET)/release/hawser --rounds $(ROUNDS) \
-		--tools $(TARGET)/bench/servers --out $(TARGET)/bench/dns.json \
+		--tools $(TARGET)/servers --out $(TARGET)/bench/dns.json \
 		$(if $(PILOT_AGENT),--pilot-agent $(PILOT_AGENT))
 
 SECONDS_EACH ?= 60

@@ -2,7 +2,7 @@
 //! istiod.
 
 mod explain;
-
+mod peer;
 mod resolved;
 
 use std::net::IpAddr;

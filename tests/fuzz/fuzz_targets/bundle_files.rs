@@ -39,7 +39,8 @@ fn layer(text: &str) {
 fn values(text: &str) {
     let _time = parse::duration(text);
     let _sockets = parse::sockets(text);
-    let _resolvers = parse::resolvers(text);
+    let _networks = parse::networks(text);
+    let _domains = parse::domains(text);
     if let Some(name) = parse::name(text) {
         assert!(!name.contains(['~', ' ', '\n']), "{name}");
     }

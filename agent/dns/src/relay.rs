@@ -11,11 +11,13 @@
 //! - Of a reply nothing is believed that a stranger could have sent.
 //!
 //! `question` says which queries are the same, `plan` whom to ask when, `attempt` asks one resolver,
-//! `flight` does so until there is a reply; `resolvers` remembers how each has done, `line` is a
-//! connection to one that is asked over TLS, and `out` how a question of ours is known.
+//! `course` does so until there is a reply, which a `flight` brings to all who wait; `resolvers`
+//! remembers how each has done, `line` is a connection to one that is asked over TLS, and `out` how
+//! a question of ours is known.
 
 mod asking;
 mod attempt;
+mod course;
 mod flight;
 mod line;
 mod out;

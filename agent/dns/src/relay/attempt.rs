@@ -22,6 +22,7 @@ use super::out::Mark;
 use super::resolvers::Server;
 use super::{Relay, line};
 use crate::answer::{Style, Transport};
+use crate::counts::Counts;
 use crate::message::{HEADER, Record, flag, number, set_number};
 use crate::name::Name;
 use crate::reply::{self, Heard};
@@ -38,7 +39,7 @@ pub(super) struct Attempt {
     pub(super) place: usize,
     pub(super) begun: Instant,
     /// What is said if this comes to nothing.
-    pub(super) otherwise: Option<Vec<u8>>,
+    otherwise: Option<Vec<u8>>,
     id: u16,
     way: Way,
     mark: Mark,
@@ -86,38 +87,12 @@ impl Attempt {
     ) -> io::Result<Self> {
         let id = relay.identifiers.next();
         set_number(query, 0, id);
-        let address = server.upstream.address;
         server.note_asked();
-        let way = if server.upstream.tls.is_some() {
-            let upstream = server.upstream.clone();
-            Way::Stream(Box::pin(line::ask(
-                Arc::clone(relay),
-                upstream,
-                query.to_vec(),
-                question_end,
-            )))
-        } else if transport == Transport::Udp {
-            Way::Datagram(send(address, query)?)
-        } else {
-            let (counts, query) = (Arc::clone(&relay.counts), query.to_vec());
-            Way::Stream(Box::pin(async move {
-                let mut stream = TcpStream::connect(address).await?;
-                stream.set_nodelay(true)?;
-                let len = u16::try_from(query.len()).map_err(io::Error::other)?;
-                stream.write_all(&[&len.to_be_bytes(), query.as_slice()].concat()).await?;
-                let question = query.get(HEADER..question_end).unwrap_or_default();
-                loop {
-                    let mut reply = vec![0; usize::from(stream.read_u16().await?)];
-                    stream.read_exact(&mut reply).await?;
-                    if let Some(heard) = reply::check(&reply, id, question) {
-                        return Ok((heard, reply));
-                    }
-                    counts.strange_replies.add();
-                }
-            }))
-        };
         let question = query.get(HEADER..question_end).unwrap_or_default();
+        // Before it is out: who reads it here may be quicker than we are.
         let mark = relay.resolvers.out.put(id, question, server.number);
+        let way = Way::open(relay, server, query, question_end, transport);
+        let way = way.inspect_err(|_| relay.resolvers.out.clear(mark))?;
         relay.seats.lock().opened();
         let relay = Arc::clone(relay);
         Ok(Self { relay, place, begun: Instant::now(), otherwise: None, id, way, mark, guesses: 0 })
@@ -132,6 +107,17 @@ impl Attempt {
     /// Whether this goes by stream.
     pub(super) fn is_stream(&self) -> bool {
         matches!(self.way, Way::Stream(_))
+    }
+
+    /// Whether there was a reply of some kind.
+    pub(super) fn has_heard(&self) -> bool {
+        self.otherwise.is_some()
+    }
+
+    /// The reply to make do with, now that there is no more time: what was cut is somebody's word,
+    /// what has come among guesses is nobody's.
+    pub(super) fn last_word(&mut self) -> Option<Vec<u8>> {
+        if self.is_stream() { self.otherwise.take() } else { self.believe().1 }
     }
 
     /// There is no surer way than this one: whether to go on with it, and the reply it has had.
@@ -241,6 +227,53 @@ impl Drop for Attempt {
 impl fmt::Debug for Attempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Attempt").field("place", &self.place).finish_non_exhaustive()
+    }
+}
+
+impl Way {
+    /// The query goes out, or is about to.
+    fn open(
+        relay: &Arc<Relay>,
+        server: &Server,
+        query: &[u8],
+        question_end: usize,
+        transport: Transport,
+    ) -> io::Result<Self> {
+        let upstream = &server.upstream;
+        if upstream.tls.is_some() {
+            let relay = Arc::clone(relay);
+            let said = line::ask(relay, upstream.clone(), query.to_vec(), question_end);
+            return Ok(Self::Stream(Box::pin(said)));
+        }
+        if transport == Transport::Udp {
+            return send(upstream.address, query).map(Self::Datagram);
+        }
+        let counts = Arc::clone(&relay.counts);
+        let said = by_tcp(upstream.address, query.to_vec(), question_end, counts);
+        Ok(Self::Stream(Box::pin(said)))
+    }
+}
+
+/// Asks on a connection of its own.
+async fn by_tcp(
+    peer: SocketAddr,
+    query: Vec<u8>,
+    question_end: usize,
+    counts: Arc<Counts>,
+) -> Said {
+    let mut stream = TcpStream::connect(peer).await?;
+    stream.set_nodelay(true)?;
+    let len = u16::try_from(query.len()).map_err(io::Error::other)?;
+    stream.write_all(&[&len.to_be_bytes(), query.as_slice()].concat()).await?;
+    let id = number(&query, 0).unwrap_or_default();
+    let question = query.get(HEADER..question_end).unwrap_or_default();
+    loop {
+        let mut reply = vec![0; usize::from(stream.read_u16().await?)];
+        stream.read_exact(&mut reply).await?;
+        if let Some(heard) = reply::check(&reply, id, question) {
+            return Ok((heard, reply));
+        }
+        counts.strange_replies.add();
     }
 }
 

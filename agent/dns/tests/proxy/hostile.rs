@@ -89,6 +89,28 @@ async fn from_the_first_guess_on_only_a_stream_is_believed() {
 }
 
 #[tokio::test]
+async fn among_guesses_nothing_is_believed_when_the_time_is_up_either() {
+    let upstream = Upstream::start(|asked| {
+        let [other_id, other_question, ..] = lies(&asked.packet);
+        let bad = with_addresses(&asked.packet, &[[6, 6, 6, 6]], None);
+        match asked.transport {
+            Transport::Udp => vec![other_id.clone(), other_question, other_id, bad],
+            Transport::Tcp => Vec::new(),
+        }
+    })
+    .await;
+    let forward = Forward { timeout: Duration::from_millis(300), ..forward() };
+    let proxy = start(&[upstream.address], forward).await;
+    for _ in 0..2 {
+        let packet = query(1, "www.example", A, None);
+        let message = read(&by_udp(&packet, proxy.address).await);
+        // Nor is it kept.
+        assert_eq!((message.metadata.response_code, message.answers.len()), (ServFail, 0));
+    }
+    proxy.end().await;
+}
+
+#[tokio::test]
 async fn scrap_ends_no_wait_and_changes_no_way() {
     let upstream = Upstream::start(|asked| {
         let [_, _, query, scrap] = lies(&asked.packet);

@@ -4,10 +4,13 @@
 //! address, of which there are not too many.
 
 use std::fmt;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+
+use nix::fcntl::OFlag;
 
 use crate::Error;
 
@@ -93,12 +96,15 @@ pub(crate) fn is_domain(name: &str) -> bool {
 }
 
 fn text(path: &Path) -> io::Result<String> {
-    // Who may write there may not make root read something else, or wait.
-    if !fs::symlink_metadata(path)?.is_file() {
+    // Who may write there may not make root read something else, or wait: what is looked at is what
+    // was opened.
+    let unmoved = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    let file = File::options().read(true).custom_flags(unmoved.bits()).open(path)?;
+    if !file.metadata()?.is_file() {
         return Err(io::Error::other("not a regular file"));
     }
     let mut text = String::new();
-    File::open(path)?.take(MAX_FILE).read_to_string(&mut text)?;
+    file.take(MAX_FILE).read_to_string(&mut text)?;
     Ok(text)
 }
 
@@ -153,7 +159,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("domains");
         assert_eq!(Wanted::read(&path).unwrap(), None);
+        let refused =
+            || Wanted::read(&path).unwrap_err().to_string().contains("which the agent writes");
         std::os::unix::fs::symlink("/etc/passwd", &path).unwrap();
-        assert!(Wanted::read(&path).unwrap_err().to_string().contains("which the agent writes"));
+        assert!(refused());
+        std::fs::remove_file(&path).unwrap();
+        // Nobody ever writes to it: to open it would be to wait.
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(refused());
     }
 }

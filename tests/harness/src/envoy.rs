@@ -109,11 +109,16 @@ impl Envoy {
     }
 }
 
-/// The directory that cargo builds into: the one with its tag, above this program.
+/// The directory that cargo builds into: what is above `debug/program` or `debug/deps/test-1a2b`.
+///
+/// Not to be known by its `CACHEDIR.TAG`: cargo writes that only where it made the directory itself.
 fn build_directory() -> Result<PathBuf> {
     let program = std::env::current_exe().context("find this program")?;
-    let tagged = program.ancestors().find(|dir| dir.join("CACHEDIR.TAG").exists());
-    let found = tagged.map(Path::to_owned);
+    let mut profile = program.parent();
+    if let Some(dir) = profile.filter(|dir| dir.ends_with("deps")) {
+        profile = dir.parent();
+    }
+    let found = profile.and_then(Path::parent).map(Path::to_owned);
     found.with_context(|| format!("{} is not in a cargo build directory", program.display()))
 }
 

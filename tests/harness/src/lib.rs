@@ -4,6 +4,7 @@
 //! [disk](disk::Disk) of its own. Everything that is started here ends when its handle is dropped.
 
 pub mod agent;
+pub mod bench;
 pub mod bundle;
 pub mod ca;
 pub mod demo;
@@ -18,14 +19,12 @@ pub mod istiod;
 pub mod mesh;
 pub mod metadata;
 pub mod modules;
-pub mod pilot_agent;
 pub mod resolver;
 pub mod service;
 pub mod spire;
 pub mod time;
 pub mod token;
 pub mod traffic;
-pub mod usage;
 pub mod vm;
 pub mod wait;
 pub mod workload;

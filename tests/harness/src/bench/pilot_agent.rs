@@ -10,7 +10,7 @@ use tokio::process::Command;
 
 use crate::free;
 use crate::istiod::FakeIstiod;
-use crate::mesh::{Mesh, NAMESPACE};
+use crate::mesh::{ACCOUNT, Mesh, NAMESPACE};
 
 /// The command that runs it in a directory of its own, answering DNS at `dns`; its xDS socket is
 /// [`SOCKET`] in there. It wants its files in its working directory, and its settings in its
@@ -27,7 +27,7 @@ pub fn command(
 ) -> Result<Command> {
     let _fresh = fs::remove_dir_all(dir);
     let tokens = mesh.istiod.tokens();
-    let token = tokens.mint(&tokens.claims(NAMESPACE, crate::mesh::ACCOUNT))?;
+    let token = tokens.mint(&tokens.claims(NAMESPACE, ACCOUNT))?;
     for (path, text) in [
         ("var/run/secrets/istio/root-cert.pem", mesh.istiod.ca().root_pem()),
         ("var/run/secrets/tokens/istio-token", token),
@@ -55,7 +55,7 @@ pub fn command(
         ("INSTANCE_IP", "10.0.0.9"),
         ("POD_NAME", "vm-1"),
         ("POD_NAMESPACE", NAMESPACE),
-        ("SERVICE_ACCOUNT", crate::mesh::ACCOUNT),
+        ("SERVICE_ACCOUNT", ACCOUNT),
         ("TRUST_DOMAIN", "cluster.local"),
         ("CLOUD_PLATFORM", "none"),
         ("DISABLE_ENVOY", "true"),

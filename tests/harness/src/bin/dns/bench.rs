@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
+use hawser_harness::bench::rows;
+use hawser_harness::bench::usage::{Cpu, Memory, pin};
 use hawser_harness::demo::print;
 use hawser_harness::dig::Dig;
-use hawser_harness::usage::{Cpu, Memory, pin};
 use hawser_harness::wait::wait_for;
 use tokio::process::Command;
 use tokio::time::{sleep, timeout};
@@ -125,11 +126,11 @@ async fn measure_all(options: &Options) -> Result<()> {
         measured.extend(bench.large(hawser).await?);
     }
     while let Some(server) = servers.pop() {
-        server.stop().await?;
+        server.process.stop().await?;
     }
-    let rows = table::medians(&measured);
+    let rows = rows::medians(&measured);
     table::show(&rows);
-    table::write(&rows, &options.out)?;
+    rows::write(&rows, &options.out)?;
     print(format_args!("  written to {}", options.out.display()));
     Ok(())
 }
@@ -199,7 +200,7 @@ impl Bench<'_> {
             p50_us: outcome.p50_us,
             p99_us: outcome.p99_us,
             rss_mb: memory.now,
-            lost: outcome.sent.saturating_sub(outcome.answered),
+            lost: float(outcome.sent.saturating_sub(outcome.answered)),
         })
     }
 

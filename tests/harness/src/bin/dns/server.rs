@@ -1,24 +1,23 @@
 //! What is measured: programs that answer the same names, each on a port of its own.
 
-use std::fs::{self, File};
+use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use hawser_harness::agent::Agent;
+use hawser_harness::bench::pilot_agent;
+use hawser_harness::bench::process::Process;
 use hawser_harness::dig::Dig;
 use hawser_harness::free;
 use hawser_harness::istiod::{FakeIstiod, Flavour};
 use hawser_harness::mesh::Mesh;
-use hawser_harness::pilot_agent;
 use hawser_harness::vm::Vm;
 use hawser_harness::wait::wait_for;
 use hawser_harness::xds::XdsClient;
 use hawser_proto::type_url::LISTENER;
 use tokio::net::UdpSocket;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 use tokio::time::timeout;
 
 use crate::configuration::Names;
@@ -41,25 +40,15 @@ pub(crate) struct Running {
     pub(crate) name: String,
     pub(crate) pid: i32,
     pub(crate) address: SocketAddr,
-    process: Process,
+    pub(crate) process: Process,
     /// What stands in for Envoy, without which Istio's agent asks for no names.
     _envoy: Option<XdsClient>,
 }
 
-enum Process {
-    Agent(Box<Agent>),
-    Child(Box<Child>),
-}
-
 impl Running {
-    pub(crate) async fn stop(self) -> Result<()> {
-        match self.process {
-            Process::Agent(mut agent) => {
-                agent.terminate().await?;
-            }
-            Process::Child(mut child) => child.kill().await.context("end a server")?,
-        }
-        Ok(())
+    fn new(name: &str, address: SocketAddr, process: Process) -> Result<Self> {
+        let pid = process.pid()?;
+        Ok(Self { name: name.to_owned(), pid, address, process, _envoy: None })
     }
 }
 
@@ -91,8 +80,7 @@ impl Field {
         ];
         let flags: Vec<_> = settings.iter().flat_map(|one| ["--set", one.as_str()]).collect();
         let agent = self.vm.start_with(&flags, &[]).await?;
-        let (name, pid) = ("hawser".to_owned(), agent.pid());
-        Ok(Running { name, pid, address, process: Process::Agent(Box::new(agent)), _envoy: None })
+        Running::new("hawser", address, agent.into())
     }
 
     /// Istio's agent, which asks for names when its Envoy asks for listeners.
@@ -148,7 +136,7 @@ impl Field {
     }
 
     fn run(&self, name: &str, address: SocketAddr, command: Command) -> Result<Running> {
-        start(name, address, command, &self.dir)
+        Running::new(name, address, Process::start(command, &log(&self.dir, name))?)
     }
 }
 
@@ -157,27 +145,17 @@ fn own(part: &str, dir: &Path) -> Result<Running> {
     let address = free()?;
     let mut command = Command::new(std::env::current_exe().context("find this program")?);
     command.arg(part).arg(address.to_string());
-    start(part, address, command, dir)
+    Running::new(part, address, Process::start(command, &log(dir, part))?)
 }
 
-fn start(name: &str, address: SocketAddr, mut command: Command, dir: &Path) -> Result<Running> {
-    let log = dir.join(format!("{name}.log"));
-    let file = File::create(&log).with_context(|| format!("create {}", log.display()))?;
-    command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).kill_on_drop(true);
-    let child = command.spawn().with_context(|| format!("start {command:?}"))?;
-    let pid = i32::try_from(child.id().context("no pid")?)?;
-    let process = Process::Child(Box::new(child));
-    Ok(Running { name: name.to_owned(), pid, address, process, _envoy: None })
+fn log(dir: &Path, name: &str) -> PathBuf {
+    dir.join(format!("{name}.log"))
 }
 
 /// Waits until a server answers a name with an address, or with what was asked.
 pub(crate) async fn answers(server: &mut Running, name: &str, echoes: bool) -> Result<()> {
     wait_for("an answer", async || {
-        if let Process::Child(child) = &mut server.process
-            && let Some(status) = child.try_wait()?
-        {
-            bail!("it ended with {status}");
-        }
+        server.process.runs()?;
         if echoes {
             let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
             socket.connect(server.address).await?;

@@ -1,8 +1,6 @@
-//! The result: rows of medians, printed and written.
+//! The result: rows, and how they are printed.
 
-use std::path::Path;
-
-use anyhow::{Context, Result};
+use hawser_harness::bench::rows;
 use hawser_harness::demo::print;
 use serde::Serialize;
 
@@ -20,8 +18,19 @@ pub(crate) struct Row {
     pub(crate) p50_us: f64,
     pub(crate) p99_us: f64,
     pub(crate) rss_mb: f64,
-    /// Queries without an answer, of all rounds.
-    pub(crate) lost: u64,
+    /// Queries without an answer.
+    pub(crate) lost: f64,
+}
+
+impl rows::Row for Row {
+    fn is_like(&self, other: &Self) -> bool {
+        self.server == other.server && self.load == other.load
+    }
+
+    fn figures(&mut self) -> Vec<&mut f64> {
+        let Self { qps, cpu_us, x_echo, p50_us, p99_us, rss_mb, lost, .. } = self;
+        vec![qps, cpu_us, x_echo, p50_us, p99_us, rss_mb, lost]
+    }
 }
 
 /// Compares each row with echo's of the same round and load.
@@ -31,36 +40,6 @@ pub(crate) fn compare(round: &mut [Row]) {
         let echo = echoes.iter().find(|echo| echo.load == row.load);
         row.x_echo = echo.map_or(0.0, |echo| row.cpu_us / echo.cpu_us);
     }
-}
-
-/// One line for each server and load, in the order in which they came first.
-pub(crate) fn medians(measured: &[Row]) -> Vec<Row> {
-    let mut rows: Vec<Row> = Vec::new();
-    for one in measured {
-        let same = |row: &&Row| row.server == one.server && row.load == one.load;
-        if rows.iter().any(|row| same(&row)) {
-            continue;
-        }
-        let of_it: Vec<_> = measured.iter().filter(same).collect();
-        let of = |field: fn(&Row) -> f64| {
-            let mut values: Vec<_> = of_it.iter().map(|row| field(row)).collect();
-            values.sort_by(f64::total_cmp);
-            let median = values.get(values.len() / 2).copied().unwrap_or_default();
-            (median * 100.0).round() / 100.0
-        };
-        rows.push(Row {
-            server: one.server.clone(),
-            load: one.load.clone(),
-            qps: of(|row| row.qps).round(),
-            cpu_us: of(|row| row.cpu_us),
-            x_echo: of(|row| row.x_echo),
-            p50_us: of(|row| row.p50_us),
-            p99_us: of(|row| row.p99_us),
-            rss_mb: of(|row| row.rss_mb),
-            lost: of_it.iter().map(|row| row.lost).sum(),
-        });
-    }
-    rows
 }
 
 pub(crate) fn show(rows: &[Row]) {
@@ -78,7 +57,7 @@ pub(crate) fn show(rows: &[Row]) {
         ));
         for row in rows.iter().filter(|row| row.load == load) {
             print(format_args!(
-                "  {:<20} {:>9} {:>8.2} {:>7.2} {:>8.1} {:>8.1} {:>8.1} {:>6}",
+                "  {:<20} {:>9.0} {:>8.2} {:>7.2} {:>8.1} {:>8.1} {:>8.1} {:>6}",
                 row.server,
                 row.qps,
                 row.cpu_us,
@@ -91,13 +70,4 @@ pub(crate) fn show(rows: &[Row]) {
         }
     }
     print("");
-}
-
-pub(crate) fn write(rows: &[Row], to: &Path) -> Result<()> {
-    if let Some(parent) = to.parent() {
-        let made = std::fs::create_dir_all(parent);
-        made.with_context(|| format!("create {}", parent.display()))?;
-    }
-    let json = serde_json::to_string_pretty(rows)? + "\n";
-    std::fs::write(to, json).with_context(|| format!("write {}", to.display()))
 }

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
+use hawser_harness::bench::rows;
+use hawser_harness::bench::usage::{Cpu, Memory};
 use hawser_harness::demo::print;
 use hawser_harness::istiod::{Ballast, Flavour};
 use hawser_harness::xds::{Options as Client, Place, XdsClient};
@@ -17,7 +19,6 @@ use tokio::time::{sleep, timeout};
 
 use crate::proxy::{Field, Proxy};
 use crate::table::{self, Row};
-use crate::usage::{Cpu, Memory};
 
 /// As much as a cluster of istiod is, more or less.
 const PIECE: usize = 10_000;
@@ -84,9 +85,10 @@ async fn measure_all(options: &Options) -> Result<()> {
             }
         }
     }
-    let rows = table::medians(&measured);
+    let mut rows = rows::medians(&measured);
+    rows.sort_by_key(|row| row.mb);
     table::show(&rows);
-    table::write(&rows, &options.out)?;
+    rows::write(&rows, &options.out)?;
     print(format_args!("  written to {}", options.out.display()));
     Ok(())
 }
@@ -132,7 +134,7 @@ impl Bench<'_> {
         let cpu = Cpu::of(running.pid)?.since(&used);
         let after = Memory::of(running.pid)?;
         drop(client);
-        running.stop().await?;
+        running.process.stop().await?;
         Ok(Row {
             proxy: proxy.name().to_owned(),
             mb,

@@ -1,7 +1,5 @@
 //! What tests and benches of the xDS relay need as processes of their own.
 
-#![expect(clippy::disallowed_methods, reason = "nobody reads what a bench writes before it ends")]
-
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,7 +16,6 @@ mod bench;
 mod copy;
 mod proxy;
 mod table;
-mod usage;
 
 #[derive(Debug, Parser)]
 struct Arguments {

@@ -1,19 +1,18 @@
 //! What is measured: each started anew for each push, and ended after it.
 
-use std::fs::{self, File};
+use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
-use hawser_harness::agent::Agent;
+use hawser_harness::bench::pilot_agent;
+use hawser_harness::bench::process::Process;
 use hawser_harness::free;
 use hawser_harness::istiod::FakeIstiod;
-use hawser_harness::mesh::{ACCOUNT, Mesh, NAMESPACE};
+use hawser_harness::mesh::Mesh;
 use hawser_harness::vm::Vm;
 use hawser_harness::wait::wait_for;
-use serde_json::json;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
 /// What stands between a client and istiod.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,26 +52,7 @@ pub(crate) struct Field {
 pub(crate) struct Running {
     pub(crate) pid: i32,
     pub(crate) socket: PathBuf,
-    process: Process,
-}
-
-#[derive(Debug)]
-enum Process {
-    Agent(Box<Agent>),
-    Child(Box<Child>),
-}
-
-impl Running {
-    /// Ends it, so that the next one finds its socket free.
-    pub(crate) async fn stop(self) -> Result<()> {
-        match self.process {
-            Process::Agent(mut agent) => {
-                agent.terminate().await?;
-            }
-            Process::Child(mut child) => child.kill().await.context("end a proxy")?,
-        }
-        Ok(())
-    }
+    pub(crate) process: Process,
 }
 
 impl Field {
@@ -112,79 +92,28 @@ impl Field {
         let flags: Vec<_> = settings.iter().flat_map(|one| ["--set", one.as_str()]).collect();
         let agent = self.vm.start_with(&flags, &[]).await?;
         let socket = self.vm.root().join("run/hawser/xds.sock");
-        let pid = agent.pid();
-        Ok(Running { pid, socket, process: Process::Agent(Box::new(agent)) })
+        Ok(Running { pid: agent.pid(), socket, process: agent.into() })
     }
 
-    /// It wants its files in its working directory, and its settings in its environment.
     async fn pilot_agent(&self, program: &Path) -> Result<Running> {
-        let dir = self.dir.join("pilot-agent");
-        let _fresh = fs::remove_dir_all(&dir);
-        let token = self.mesh.istiod.tokens();
-        let token = token.mint(&token.claims(NAMESPACE, ACCOUNT))?;
-        for (path, text) in [
-            ("var/run/secrets/istio/root-cert.pem", self.mesh.istiod.ca().root_pem()),
-            ("var/run/secrets/tokens/istio-token", token),
-            ("etc/istio/config/mesh", String::new()),
-            ("etc/istio/proxy/none", String::new()),
-        ] {
-            let path = dir.join(path);
-            fs::create_dir_all(path.parent().context("no parent")?)?;
-            fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
-        }
-        let port = || free::port(Ipv4Addr::LOCALHOST.into());
-        let dns = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port()?);
-        let ca = format!("localhost:{}", self.mesh.istiod.addr().port());
-        let config = json!({
-            "discoveryAddress": self.istiod.plaintext_addr().to_string(),
-            "controlPlaneAuthPolicy": "NONE",
-            "statusPort": port()?,
-            "serviceCluster": "web.vms",
-        });
-        let labels = r#"{"app":"web"}"#;
-        let mut command = Command::new(program);
-        command.args(["proxy", "sidecar"]).current_dir(&dir).env_clear();
-        command.envs([
-            ("PATH", "/usr/bin:/bin"),
-            ("HOME", "/"),
-            ("PROXY_CONFIG", &config.to_string()),
-            ("CA_ADDR", &ca),
-            ("INSTANCE_IP", "10.0.0.9"),
-            ("POD_NAME", "vm-1"),
-            ("POD_NAMESPACE", NAMESPACE),
-            ("SERVICE_ACCOUNT", ACCOUNT),
-            ("TRUST_DOMAIN", "cluster.local"),
-            ("CLOUD_PLATFORM", "none"),
-            ("DISABLE_ENVOY", "true"),
-            ("ISTIO_META_CLUSTER_ID", "Kubernetes"),
-            ("ISTIO_META_DNS_CAPTURE", "true"),
-            ("ISTIO_METAJSON_LABELS", labels),
-            ("DNS_PROXY_ADDR", &dns.to_string()),
-            ("ISTIO_DELTA_XDS", "true"),
-        ]);
-        running(command, dir.join("etc/istio/proxy/XDS"), &dir.join("agent.log")).await
+        let (ip, dir) = (Ipv4Addr::LOCALHOST.into(), self.dir.join("pilot-agent"));
+        let dns = SocketAddr::new(ip, free::port(ip)?);
+        let command = pilot_agent::command(program, &dir, &self.mesh, &self.istiod, dns)?;
+        running(command, dir.join(pilot_agent::SOCKET), &dir.join("agent.log")).await
     }
 }
 
-async fn running(mut command: Command, socket: PathBuf, log: &Path) -> Result<Running> {
+/// Done when it listens.
+async fn running(command: Command, socket: PathBuf, log: &Path) -> Result<Running> {
     // From another round.
     let _gone = fs::remove_file(&socket);
-    let file = File::create(log).with_context(|| format!("create {}", log.display()))?;
-    command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).kill_on_drop(true);
-    let mut child = command.spawn().with_context(|| format!("start {command:?}"))?;
-    let pid = i32::try_from(child.id().context("no pid")?)?;
+    let mut process = Process::start(command, log)?;
+    let pid = process.pid()?;
     wait_for("its socket", async || {
-        if let Some(status) = child.try_wait()? {
-            let log = fs::read_to_string(log).unwrap_or_default();
-            let end = log.len().saturating_sub(2000);
-            return Err(anyhow::anyhow!(
-                "it ended with {status}: {}",
-                log.get(end..).unwrap_or("")
-            ));
-        }
+        process.runs()?;
         ensure!(socket.exists(), "not there yet");
         Ok(())
     })
     .await?;
-    Ok(Running { pid, socket, process: Process::Child(Box::new(child)) })
+    Ok(Running { pid, socket, process })
 }

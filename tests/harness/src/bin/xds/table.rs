@@ -1,8 +1,6 @@
-//! The result: rows of medians, printed and written.
+//! The result: rows, and how they are printed.
 
-use std::path::Path;
-
-use anyhow::{Context, Result};
+use hawser_harness::bench::rows;
 use hawser_harness::demo::print;
 use serde::Serialize;
 
@@ -17,33 +15,15 @@ pub(crate) struct Row {
     pub(crate) after_mb: f64,
 }
 
-/// One line for each proxy and size of what was measured in all rounds, in the order in which they
-/// came first.
-pub(crate) fn medians(measured: &[Row]) -> Vec<Row> {
-    let mut rows: Vec<Row> = Vec::new();
-    for one in measured {
-        let same = |row: &&Row| row.proxy == one.proxy && row.mb == one.mb;
-        if rows.iter().any(|row| same(&row)) {
-            continue;
-        }
-        let of_it: Vec<_> = measured.iter().filter(same).collect();
-        let of = |field: fn(&Row) -> f64| {
-            let mut values: Vec<_> = of_it.iter().map(|row| field(row)).collect();
-            values.sort_by(f64::total_cmp);
-            let median = values.get(values.len() / 2).copied().unwrap_or_default();
-            (median * 100.0).round() / 100.0
-        };
-        rows.push(Row {
-            proxy: one.proxy.clone(),
-            mb: one.mb,
-            cpu_ms: of(|row| row.cpu_ms),
-            idle_mb: of(|row| row.idle_mb),
-            peak_mb: of(|row| row.peak_mb),
-            after_mb: of(|row| row.after_mb),
-        });
+impl rows::Row for Row {
+    fn is_like(&self, other: &Self) -> bool {
+        self.proxy == other.proxy && self.mb == other.mb
     }
-    rows.sort_by_key(|row| row.mb);
-    rows
+
+    fn figures(&mut self) -> Vec<&mut f64> {
+        let Self { cpu_ms, idle_mb, peak_mb, after_mb, .. } = self;
+        vec![cpu_ms, idle_mb, peak_mb, after_mb]
+    }
 }
 
 pub(crate) fn show(rows: &[Row]) {
@@ -64,13 +44,4 @@ pub(crate) fn show(rows: &[Row]) {
         ));
     }
     print("");
-}
-
-pub(crate) fn write(rows: &[Row], to: &Path) -> Result<()> {
-    if let Some(parent) = to.parent() {
-        let made = std::fs::create_dir_all(parent);
-        made.with_context(|| format!("create {}", parent.display()))?;
-    }
-    let json = serde_json::to_string_pretty(rows)? + "\n";
-    std::fs::write(to, json).with_context(|| format!("write {}", to.display()))
 }

@@ -1,7 +1,7 @@
 //! A mesh in one process: fake istiod, a workload, a real Envoy, the agent.
 //!
 //! Fakes speak the real protocol on real sockets of 127.0.0.0/8; nothing needs root but a
-//! [disk](disk::Disk) of its own. Everything that is started here ends when its handle is dropped.
+//! [disk](disk::Disk) or a [network](netns::Net) of its own. Everything that is started here ends when its handle is dropped.
 
 pub mod agent;
 pub mod bench;
@@ -19,8 +19,10 @@ pub mod istiod;
 pub mod mesh;
 pub mod metadata;
 pub mod modules;
+pub mod netns;
 pub mod resolver;
 pub mod service;
+pub mod sidecar;
 pub mod spire;
 pub mod time;
 pub mod token;

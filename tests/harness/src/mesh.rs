@@ -1,5 +1,6 @@
 //! A whole mesh to join: istiod, the workload `hello`, a resolver outside, and a bundle.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -9,6 +10,7 @@ use crate::ca::{Shape, TestCa, spiffe_id};
 use crate::istiod::FakeIstiod;
 use crate::resolver::Resolver;
 use crate::service::{Secrets, Service};
+use crate::sidecar;
 use crate::time::Time;
 use crate::token::TokenSigner;
 use crate::workload::Workload;
@@ -24,6 +26,9 @@ pub const GROUP: &str = "web";
 pub const OUTSIDE: &str = "outside.example.org";
 /// The address of that name.
 pub const OUTSIDE_IP: [u8; 4] = [192, 0, 2, 7];
+
+/// Where a service is that only traffic rules lead to.
+const SERVICE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 96, 0, 10)), 80);
 
 /// The mesh; all of it ends when it is dropped.
 #[derive(Debug)]
@@ -66,13 +71,39 @@ impl Mesh {
     pub async fn start_at(dir: &Path, shape: Shape, time: &Time) -> Result<Self> {
         let ca = TestCa::at(shape, time)?;
         let istiod = FakeIstiod::start(&ca, &TokenSigner::at(time)?).await?;
-        istiod.workload_group(NAMESPACE, GROUP, ACCOUNT);
         let hello = Workload::start(&ca, "demo", "hello").await?;
         let service = Service::new("hello", "demo", hello.addr())?;
         istiod.world().change(|state| {
             Service::publish(std::slice::from_ref(&service), Secrets::Agent, state);
         });
-        let outside = Resolver::start().await?;
+        Self::of(dir, istiod, hello, service, Resolver::start().await?)
+    }
+
+    /// One for a machine whose traffic is intercepted: on an address that it can reach, with
+    /// istiod's own ports and port 53, and a service whose address is nobody's. `inbound` are the
+    /// ports of the machine that the mesh may call.
+    ///
+    /// # Errors
+    /// When a part cannot be started or the bundle cannot be written.
+    pub async fn start_on(dir: &Path, ip: Ipv4Addr, inbound: &[u16]) -> Result<Self> {
+        let ca = TestCa::new(Shape::SelfSigned)?;
+        let istiod = FakeIstiod::start_on(&ca, &TokenSigner::at(&Time::default())?, ip).await?;
+        let hello = Workload::start_on(&ca, "demo", "hello", ip).await?;
+        let mut service = Service::new("hello", "demo", hello.addr())?;
+        service.vip = SERVICE;
+        istiod.world().change(|state| sidecar::publish(&service, inbound, state));
+        let outside = Resolver::start_at((ip, 53).into()).await?;
+        Self::of(dir, istiod, hello, service, outside)
+    }
+
+    fn of(
+        dir: &Path,
+        istiod: FakeIstiod,
+        hello: Workload,
+        service: Service,
+        outside: Resolver,
+    ) -> Result<Self> {
+        istiod.workload_group(NAMESPACE, GROUP, ACCOUNT);
         outside.address(OUTSIDE, OUTSIDE_IP.into());
         let bundle = Bundle::new(&istiod, NAMESPACE, ACCOUNT, GROUP)?;
         let bundle_dir = dir.join("bundle");

@@ -124,7 +124,7 @@ impl Service {
         format!("{}:{}", self.host(), self.vip.port())
     }
 
-    fn cluster(&self, secrets: Secrets) -> Cluster {
+    pub(crate) fn cluster(&self, secrets: Secrets) -> Cluster {
         let eds = EdsClusterConfig { eds_config: Some(ads()), service_name: self.cluster_name() };
         let socket = TransportSocket {
             name: "envoy.transport_sockets.tls".to_owned(),
@@ -172,7 +172,7 @@ impl Service {
         UpstreamTlsContext { common_tls_context: Some(common), sni, ..Default::default() }
     }
 
-    fn assignment(&self) -> ClusterLoadAssignment {
+    pub(crate) fn assignment(&self) -> ClusterLoadAssignment {
         let endpoint = |addr: &SocketAddr| LbEndpoint {
             host_identifier: Some(lb_endpoint::HostIdentifier::Endpoint(Endpoint {
                 address: Some(socket(*addr)),
@@ -190,7 +190,7 @@ impl Service {
         }
     }
 
-    fn listener(&self) -> Listener {
+    pub(crate) fn listener(&self) -> Listener {
         let router = HttpFilter {
             name: "envoy.filters.http.router".to_owned(),
             config_type: Some(http_filter::ConfigType::TypedConfig(pack(&Router::default()))),
@@ -217,7 +217,7 @@ impl Service {
         }
     }
 
-    fn routes(&self) -> RouteConfiguration {
+    pub(crate) fn routes(&self) -> RouteConfiguration {
         let action = RouteAction {
             cluster_specifier: Some(route_action::ClusterSpecifier::Cluster(self.cluster_name())),
             ..RouteAction::default()
@@ -268,7 +268,7 @@ pub(crate) fn ads() -> ConfigSource {
     source(config_source::ConfigSourceSpecifier::Ads(all))
 }
 
-fn agent() -> ConfigSource {
+pub(crate) fn agent() -> ConfigSource {
     let envoy = grpc_service::EnvoyGrpc {
         cluster_name: "sds-grpc".to_owned(),
         ..grpc_service::EnvoyGrpc::default()

@@ -66,7 +66,20 @@ impl Workload {
     /// # Errors
     /// When the port cannot be opened.
     pub async fn start(ca: &TestCa, namespace: &str, service_account: &str) -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("listen")?;
+        Self::start_on(ca, namespace, service_account, Ipv4Addr::LOCALHOST).await
+    }
+
+    /// The same on a free port of another address.
+    ///
+    /// # Errors
+    /// When the port cannot be opened.
+    pub async fn start_on(
+        ca: &TestCa,
+        namespace: &str,
+        service_account: &str,
+        ip: Ipv4Addr,
+    ) -> Result<Self> {
+        let listener = TcpListener::bind((ip, 0)).await.context("listen")?;
         let addr = listener.local_addr().context("ask for the port")?;
         let identity = spiffe_id(namespace, service_account);
         let served = watch::Sender::<Served>::default();

@@ -25,6 +25,7 @@ mod plan;
 mod question;
 pub(crate) mod resolvers;
 mod seats;
+mod sockets;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -50,6 +51,7 @@ use line::Lines;
 use question::Sort;
 use resolvers::Resolvers;
 use seats::{Seat, Seats};
+use sockets::Sockets;
 
 /// Room for a reply as it comes.
 const DATAGRAM: usize = 65_535;
@@ -103,6 +105,7 @@ pub(crate) struct Relay {
     identifiers: Identifiers,
     desk: Mutex<Desk>,
     seats: Mutex<Seats>,
+    sockets: Mutex<Sockets>,
     /// Replies as they come; each is copied or passed over at once.
     inbox: Mutex<Box<[u8]>>,
     lines: Mutex<Lines>,
@@ -176,7 +179,7 @@ impl Relay {
         let cache = (options.cache > 0 && options.style == Style::Plain)
             .then(|| Cache::new(options.cache, options.stale));
         let generation = resolvers.generation();
-        let seats = Seats::new(options.in_flight);
+        let (seats, sockets) = (Seats::new(options.in_flight), Sockets::new(options.in_flight));
         Arc::new(Self {
             resolvers,
             options,
@@ -190,6 +193,7 @@ impl Relay {
                 key: Vec::new(),
             }),
             seats: Mutex::new(seats),
+            sockets: Mutex::new(sockets),
             inbox: Mutex::new(vec![0; DATAGRAM].into_boxed_slice()),
             lines: Mutex::default(),
             behind: Mutex::default(),

@@ -1,9 +1,9 @@
 //! One question to one resolver.
 //!
-//! Over UDP each has a socket of its own, hence a port that the kernel picks at random, and the
-//! socket is connected, so the kernel lets nobody but the resolver's address reply. Whoever writes
-//! from that address without knowing our identifier and question is guessing: from the first such
-//! datagram on nothing is believed that comes this way, and the question is put over TCP.
+//! Over UDP each has a socket of its own for as long as it lasts, on a port that the kernel picks at
+//! random, and the socket is connected, so the kernel lets nobody but the resolver's address reply.
+//! Whoever writes from that address without knowing our identifier and question is guessing: from the
+//! first such datagram on nothing is believed that comes this way, and the question is put over TCP.
 
 use std::fmt;
 use std::io;
@@ -12,14 +12,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadBuf};
-use tokio::net::{TcpStream, UdpSocket};
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tracing::debug;
 
 use super::out::Mark;
 use super::resolvers::Server;
+use super::sockets::Outlet;
 use super::{Relay, line};
 use crate::answer::{Style, Transport};
 use crate::counts::Counts;
@@ -49,7 +49,7 @@ pub(super) struct Attempt {
 type Said = io::Result<(Heard, Vec<u8>)>;
 
 enum Way {
-    Datagram(UdpSocket),
+    Datagram(Outlet),
     Stream(Pin<Box<dyn Future<Output = Said> + Send>>),
     /// Nothing comes this way any more.
     Closed,
@@ -220,6 +220,9 @@ impl Attempt {
 impl Drop for Attempt {
     fn drop(&mut self) {
         self.relay.resolvers.out.clear(self.mark);
+        if let Way::Datagram(outlet) = std::mem::replace(&mut self.way, Way::Closed) {
+            self.relay.sockets.lock().put_back(outlet);
+        }
         self.relay.seats.lock().closed();
     }
 }
@@ -246,7 +249,7 @@ impl Way {
             return Ok(Self::Stream(Box::pin(said)));
         }
         if transport == Transport::Udp {
-            return send(upstream.address, query).map(Self::Datagram);
+            return relay.sockets.lock().ask(upstream.address, query).map(Self::Datagram);
         }
         let counts = Arc::clone(&relay.counts);
         let said = by_tcp(upstream.address, query.to_vec(), question_end, counts);
@@ -275,22 +278,6 @@ async fn by_tcp(
         }
         counts.strange_replies.add();
     }
-}
-
-/// Sends a datagram from a port that the kernel picks at random, and takes none but the peer's.
-fn send(peer: SocketAddr, query: &[u8]) -> io::Result<UdpSocket> {
-    let kind = Type::DGRAM.nonblocking();
-    let socket = Socket::new(Domain::for_address(peer), kind, Some(Protocol::UDP))?;
-    socket.connect(&SockAddr::from(peer))?;
-    socket.send(query)?;
-    let socket = std::net::UdpSocket::from(socket);
-    // On this machine a refusal comes at once, and before the runtime would look for it.
-    if peer.ip().is_loopback()
-        && let Some(refused) = socket.take_error()?
-    {
-        return Err(refused);
-    }
-    UdpSocket::from_std(socket)
 }
 
 /// Whether all records are there that the header speaks of.

@@ -258,7 +258,7 @@ impl Drop for Hold {
 /// How long the disk may hold up a response, in all.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// What is written at one stroke.
-const BATCH: usize = 256 << 10;
+const BATCH: usize = 512 << 10;
 /// Resources up to this size are not written again if they are as they were.
 const SMALL: usize = 64 << 10;
 /// About what a resource takes besides its bytes.

@@ -6,7 +6,7 @@
 //! - After any end of the process, what is answered is the state before or after an acceptance.
 //! - What is damaged is never answered; it is told of and left out, or its log is set aside.
 //! - Envoy never waits for the disk longer than a second for a response, and memory holds an index
-//!   and about a megabyte on its way to the disk, however much passes.
+//!   and about two megabytes on their way to the disk, however much passes.
 //!
 //! One append-only log per node and type: `DIRECTORY/<16 hex of the node's key>/<type>.log`. All
 //! that touches the disk is done by one thread.

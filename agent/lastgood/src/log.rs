@@ -7,6 +7,7 @@
 mod compact;
 mod copy;
 mod load;
+mod reserve;
 mod same;
 mod wanted;
 
@@ -59,6 +60,8 @@ pub(crate) struct Log {
     /// Where the title ends.
     begin: u64,
     end: u64,
+    /// Up to where there is room on the disk that was taken ahead.
+    reserved: u64,
     pub(crate) kept: Kept,
     drafts: BTreeMap<u32, Taken>,
     partial: Option<Partial>,
@@ -152,6 +155,7 @@ impl Log {
         }
         if length > 0 {
             self.create()?;
+            self.reserve(length, room);
             let file = self.file.as_ref().ok_or(Error::Malformed)?;
             stroke.write(file).map_err(|source| self.failed(source))?;
             self.tail = match self.tail {
@@ -283,6 +287,7 @@ impl Log {
             self.abandon();
         }
         self.end = end;
+        self.reserved = 0;
         step();
         // If that fails, it is written over or, after a restart, passed over: nobody accepted it.
         if let Some(file) = &self.file
@@ -295,6 +300,7 @@ impl Log {
     /// Brings what was accepted to the disk.
     pub(crate) fn flush(&mut self) -> Result<(), Error> {
         self.settle()?;
+        self.give_back();
         if let Some(file) = self.file.as_ref().filter(|_| self.dirty) {
             step();
             file.sync_data().map_err(|source| self.failed(source))?;

@@ -230,4 +230,4 @@ pub(crate) enum Part {
 }
 
 /// KiB that may be on the line.
-const ROOM: usize = 1024;
+const ROOM: usize = 1536;

@@ -169,6 +169,7 @@ impl Log {
             .filter(|(_, at)| *at >= compaction.from)
             .map(|(draft, at)| (draft, moved(at)));
         self.end = end;
+        self.reserved = 0;
         self.file = Some(file);
         self.rest = 0;
         Ok(())

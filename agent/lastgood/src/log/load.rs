@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use hawser_rt::Chain;
 use tracing::{info, warn};
 
-use super::{Log, Terms};
+use super::{Log, Terms, reserve::give_back_of};
 use crate::{
     Error,
     format::Title,
@@ -34,6 +34,7 @@ impl Log {
             writable: false,
             begin: 0,
             end: 0,
+            reserved: 0,
             kept: Kept::new(terms.versions),
             drafts: Default::default(),
             partial: None,
@@ -85,6 +86,9 @@ impl Log {
         if writable && sound < size {
             step();
             file.set_len(sound).map_err(|source| self.failed(source))?;
+        }
+        if writable {
+            give_back_of(&file, sound);
         }
         self.file = Some(file);
         Ok(())

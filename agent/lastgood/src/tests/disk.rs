@@ -6,11 +6,14 @@
 
 use std::{
     fs::Permissions,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{MetadataExt, PermissionsExt},
     process::{Command, Output},
 };
 
-use nix::unistd::geteuid;
+use nix::{
+    fcntl::{FallocateFlags, fallocate},
+    unistd::geteuid,
+};
 
 use super::*;
 
@@ -123,6 +126,33 @@ fn a_read_only_disk_is_answered_from_and_told_of() {
         shelf.closed().await;
         assert_eq!(fs::read(log(&directory)).unwrap(), before);
     });
+}
+
+#[tokio::test]
+async fn room_that_is_taken_ahead_is_given_back() {
+    let (directory, shelf) = place();
+    let book = shelf.book(KEY).await;
+    let large = vec![7; 900_000];
+    Push::delta(&[("a", &large)]).accepted(&book, "v1").await;
+    // Refused.
+    drop(Push::delta(&[("b", &large), ("c", &large)]).to(&book, "v2").await);
+    shelf.closed().await;
+
+    assert_eq!(surplus(directory.path()), 0);
+
+    // As a process leaves it that is killed.
+    let file = fs::OpenOptions::new().write(true).open(log(directory.path())).unwrap();
+    fallocate(&file, FallocateFlags::FALLOC_FL_KEEP_SIZE, 1 << 20, 4 << 20).unwrap();
+    assert!(surplus(directory.path()) > 0);
+    let book = Shelf::open(options(directory.path())).book(KEY).await;
+    assert_eq!(kept(&book).await, Some(state_of(&[("a", &large)])));
+    assert_eq!(surplus(directory.path()), 0);
+}
+
+/// MiB on the disk that the log does not need.
+fn surplus(directory: &Path) -> u64 {
+    let found = fs::metadata(log(directory)).unwrap();
+    (found.blocks() * 512).saturating_sub(found.len()) >> 20
 }
 
 fn run(test: impl Future<Output = ()>) {

@@ -126,6 +126,8 @@ pub(crate) struct Relay {
     late: Notify,
     /// Something is to be asked for anew.
     doubted: Notify,
+    /// Envoy has refused what it is told, and has nothing else.
+    fallen: Notify,
 }
 
 /// How old what Envoy has is, if nobody confirms it.
@@ -178,6 +180,7 @@ impl Relay {
             asked: Notify::new(),
             late: Notify::new(),
             doubted: Notify::new(),
+            fallen: Notify::new(),
             shared,
         }
     }

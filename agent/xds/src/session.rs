@@ -16,10 +16,12 @@
 mod asking;
 mod compose;
 mod epoch;
+mod fallen;
 mod fresh;
 mod names;
 mod node;
 mod queue;
+mod settling;
 #[cfg(test)]
 mod tests;
 mod told;
@@ -108,8 +110,8 @@ impl<R> Session<R> {
             About::New(origin, sent, _) => self.epoch.is(*origin) && !sent.broken,
             About::Old(origin) => origin.is_some_and(|origin| self.epoch.is(origin)),
         };
-        let (note, mut accepted) = topic.settle(&asking, about);
-        if about_now && matches!(note, Note::Accepted { .. }) {
+        let (note, mut accepted) = topic.settle(self.flavour, &asking, about);
+        if about_now && matches!(note, Note::Accepted { mends: true, .. }) {
             topic.stale = false;
         }
         // What told all there was is told again by what came after it.
@@ -322,6 +324,12 @@ impl<R> Session<R> {
     /// What was kept is going to Envoy, or (none) there is nothing.
     pub(crate) fn replayed(&mut self, type_url: &str, sent: Option<Sent<R>>) {
         let Some(topic) = self.topics.get_mut(type_url) else { return };
+        if self.epoch.heard {
+            // In place of what Envoy has refused: what it waits for is another matter.
+            topic.stale |= sent.is_some();
+            sent.into_iter().for_each(|sent| topic.sent(Origin::Kept, sent));
+            return;
+        }
         topic.settled();
         topic.stale |= sent.as_ref().is_none_or(|sent| !sent.broken) && topic.has_something(&sent);
         if let Some(sent) = sent {
@@ -340,37 +348,6 @@ impl<R> Session<R> {
     /// All that Envoy wants of a type by its name; none if it wants everything.
     pub(crate) fn wanted(&self, type_url: &str) -> Option<Vec<String>> {
         self.topics.get(type_url)?.wanted(self.flavour)
-    }
-}
-
-impl<R> Topic<R> {
-    /// Takes note of Envoy's verdict.
-    fn settle(&mut self, asking: &Asking<'_>, about: About<R>) -> (Note, Vec<R>) {
-        let type_url = brief(asking.type_url);
-        match (about, asking.rejection) {
-            (About::New(_, sent, _), Some(_)) if sent.broken => (Note::Nothing, Vec::new()),
-            (About::New(_, sent, _), Some(error)) => {
-                self.refused(&sent.changes);
-                let (version, error) = (brief(&sent.version), brief(error));
-                (Note::Rejected { type_url, version, error }, Vec::new())
-            }
-            (About::New(_, sent, mut covered), None) => {
-                self.accepted(&sent.version, &sent.changes);
-                covered.extend(sent.receipt);
-                let mends = self.refused.is_empty();
-                (Note::Accepted { type_url, version: brief(&sent.version), mends }, covered)
-            }
-            (_, Some(error)) => {
-                let (version, error) = (String::new(), brief(error));
-                (Note::Rejected { type_url, version, error }, Vec::new())
-            }
-            (_, None) => (Note::Asked { type_url }, Vec::new()),
-        }
-    }
-
-    /// Whether Envoy has, or is being given, anything of this type.
-    fn has_something(&self, given: &Option<Sent<R>>) -> bool {
-        given.is_some() || !self.version.is_empty() || !self.held().is_empty()
     }
 }
 

@@ -78,6 +78,7 @@ impl Relay {
         });
         self.turned.notify_one();
         self.wished.notify_one();
+        self.fallen.notify_one();
         Ok(())
     }
 

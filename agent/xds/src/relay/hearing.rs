@@ -47,6 +47,8 @@ enum Turn {
     Made(Remote, Result<Bytes, String>),
     /// There was time to say what has changed.
     Confirmed,
+    /// Envoy has refused what it was told, and has nothing else.
+    Fallen,
     Over(Over),
 }
 
@@ -109,6 +111,7 @@ impl<'a> Hearing<'a> {
                         self.relay.confirmed();
                         Ok(())
                     }
+                    Turn::Fallen => self.relay.fall_back().await.map_err(Fault::from),
                 },
             };
             match passed {
@@ -158,6 +161,7 @@ impl<'a> Hearing<'a> {
             }
             () = relay.renewal(), if !room => Turn::Over(Over::Renewed),
             () = relay.doubts(), if between => Turn::Over(Over::Renewed),
+            () = relay.falls(), if between => Turn::Fallen,
         })
     }
 

@@ -8,6 +8,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use hawser_lastgood::Answer;
+use hawser_rt::Throttle;
 use hawser_wire::Reader;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -67,6 +68,42 @@ impl Relay {
                 self.session().replayed(type_url, None);
                 Ok(())
             }
+        }
+    }
+
+    /// Done when Envoy has refused what it was told, and has nothing else.
+    pub(super) async fn falls(&self) {
+        while !self.session().falls() {
+            self.fallen.notified().await;
+        }
+    }
+
+    /// Gives Envoy what is kept of that.
+    pub(super) async fn fall_back(&self) -> Result<(), Deaf> {
+        loop {
+            let Some(wish) = self.session().fallback() else { return Ok(()) };
+            let Wish { type_url, wanted, held } = &wish;
+            let nonce = nonce();
+            let looked = async {
+                let book = self.book().filter(|_| !self.has_missed())?;
+                book.answer(type_url, self.flavour, wanted.as_deref(), held, &nonce).await
+            };
+            // Whoever answers must not have to wait for the disk.
+            let answer = timeout(PIECE, looked).await.ok().flatten();
+            let Some(answer) = answer.filter(|answer| !answer.names.is_empty()) else { continue };
+            let hurry = CancellationToken::new();
+            hurry.cancel();
+            let resources = answer.names.len();
+            if let Some(suppressed) = FALLEN.allow() {
+                warn!(
+                    flow = "xds",
+                    type_url,
+                    resources,
+                    suppressed,
+                    "envoy refuses the newest, and is given what it took last"
+                );
+            }
+            self.replay(&wish, Some(answer), &hurry).await?;
         }
     }
 
@@ -148,6 +185,7 @@ pub(super) fn nonce() -> String {
     format!("kept/{}/{:016x}", LAST.fetch_add(1, Ordering::Relaxed), fastrand::u64(..))
 }
 
+static FALLEN: Throttle = Throttle::new(super::PERIOD);
 /// How long a disk may take, while there is nobody else to wait for: it may just have been switched
 /// on.
 const LOOK: Duration = Duration::from_secs(60);

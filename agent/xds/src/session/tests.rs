@@ -1,5 +1,6 @@
 //! Sessions by tables, and by everything that may happen.
 
+mod fallen;
 mod model;
 mod verdicts;
 

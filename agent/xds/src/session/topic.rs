@@ -10,6 +10,7 @@ use hawser_wire::Flavour;
 use self::again::Doubt;
 use super::{
     asking::Asking,
+    fallen::Fallen,
     names::{Changes, Mark, Names},
 };
 
@@ -58,10 +59,12 @@ pub(super) struct Topic<R> {
     list: Vec<Box<str>>,
     /// What Envoy has refused, as far as anybody would count, and not taken since; delta only.
     pub(super) refused: BTreeSet<Box<str>>,
+    /// What it is given of what it has refused.
+    pub(super) fallen: Fallen,
     /// What of it is new and was in no response; state of the world only.
     unanswered: BTreeSet<Box<str>>,
     /// Delta only.
-    names: Names,
+    pub(super) names: Names,
     /// Names of which Envoy and the store know different things; delta only.
     unsure: BTreeSet<Box<str>>,
     /// What Envoy has and the present epoch was not told of, because there was too much of it.
@@ -106,6 +109,7 @@ impl<R> Topic<R> {
             version: String::new(),
             list: Vec::new(),
             refused: BTreeSet::new(),
+            fallen: Fallen::No,
             unanswered: BTreeSet::new(),
             names: Names::default(),
             unsure: BTreeSet::new(),
@@ -314,8 +318,7 @@ impl<R> Topic<R> {
     pub(super) fn knows(&self, name: &str, version: &str) -> bool {
         // What is on its way may change it.
         self.sent.is_empty()
-            && !self.unsure.contains(name)
-            && !self.unnamed.contains(name)
+            && ![&self.unsure, &self.unnamed, &self.refused].iter().any(|of| of.contains(name))
             && self.names.find(name).is_some_and(|(mark, known)| mark.held && known == version)
     }
 

@@ -7,13 +7,14 @@ PROFILE ?= dist
 DIR     ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo mesh build test lint unit scenarios tools packages bench-dns bench-xds fuzz clean
+.PHONY: help demo mesh build test lint unit scenarios e2e tools packages bench-dns bench-xds fuzz clean
 
 help:
 	@echo "make demo      a VM joins an embedded mesh, with a real Envoy (KEEP=1 leaves it up)"
 	@echo "make mesh      the mesh alone, to join by hand"
 	@echo "make test      every check and test: lint, unit, scenarios"
-	@echo "make packages  a .deb in target/packages"
+	@echo "make e2e       of those, a booted machine with the package, from install to purge"
+	@echo "make packages  .deb, .rpm, .tar.gz and a bill of materials in target/packages (PROFILE=dev: quickly)"
 	@echo "make bench-dns what an answer costs the agent, and other servers (PILOT_AGENT=path, ROUNDS=3)"
 	@echo "make bench-xds what large pushes cost the agent and others (PILOT_AGENT=path, ROUNDS=3)"
 	@echo "make fuzz      every fuzz target for a minute (SECONDS_EACH=60)"
@@ -35,20 +36,22 @@ lint:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --quiet
 
 # Always the whole workspace: for a part of it, cargo would settle on other features and build
-# everything below again.
+# everything below again. `rules` sends real connections through network namespaces: it needs root.
 unit:
-	$(CARGO) test --locked --workspace --lib --bins --test proxy --test fakes
+	$(CARGO) test --locked --workspace --lib --bins --test proxy --test fakes --test rules
 
 scenarios: build
 	$(CARGO) test --locked --workspace --test promises
+
+e2e: tools build
+	$(CARGO) test --locked --workspace --test promises -- vm::
 
 tools:
 	@tests/tools.sh
 	@tests/servers.sh $(TARGET)/servers unbound
 
 packages:
-	$(CARGO) build --locked --profile $(PROFILE) --bin hawser
-	packaging/build-deb.sh $(TARGET)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/hawser $(TARGET)/packages
+	@packaging/packages.sh $(TARGET) $(PROFILE)
 
 # Both programs in one go, so that what they share is built once.
 ROUNDS ?= 3

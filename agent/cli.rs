@@ -4,8 +4,11 @@ mod ask;
 mod check;
 mod config;
 mod dns;
+mod envoy;
 mod identity;
+mod intercept;
 mod join;
+mod leave;
 mod run;
 mod span;
 mod status;
@@ -33,6 +36,8 @@ pub enum Exit {
     Down = 3,
     /// The command line is wrong.
     Usage = 64,
+    /// Not at this time: another agent runs here, or the machine is not ready yet.
+    NotNow = 75,
     /// The configuration is wrong: trying again will not help, so systemd does not.
     Config = 78,
 }
@@ -59,8 +64,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     long_about = "Ties a virtual machine to an Istio mesh: proves who the machine is, keeps its \
                   certificate fresh, serves certificates and configuration to a local Envoy, and \
                   answers DNS for mesh names.",
-    after_help = "A machine joins with `hawser join BUNDLE` and `systemctl enable --now hawser`.\n\
-                  Exit codes: 0 done, 1 failed, 3 not running, 64 wrong usage, 78 wrong configuration.",
+    after_help = "A machine joins with `hawser join BUNDLE`, and leaves with `hawser leave`.\n\
+                  Exit codes: 0 done, 1 failed, 3 not running, 64 wrong usage, 75 not now, \
+                  78 wrong configuration.",
     disable_help_subcommand = true
 )]
 struct Cli {
@@ -83,12 +89,15 @@ struct Common {
 #[derive(Debug, Subcommand)]
 enum Command {
     Join(join::Join),
+    Leave(leave::Leave),
     Run(run::Run),
     Check(check::Check),
     Config(config::Show),
     Status(status::Status),
     Dns(dns::Dns),
+    Envoy(envoy::Envoy),
     Identity(identity::Identity),
+    Intercept(intercept::Intercept),
     Xds(xds::Xds),
     Version(version::Version),
 }
@@ -97,12 +106,15 @@ impl Command {
     fn run(self, context: &Context) -> Exit {
         match self {
             Self::Join(join) => join.run(context),
+            Self::Leave(leave) => leave.run(context),
             Self::Run(run) => run.run(context),
             Self::Check(check) => check.run(context),
             Self::Config(show) => show.run(context),
             Self::Status(status) => status.run(context),
             Self::Dns(dns) => dns.run(context),
+            Self::Envoy(envoy) => envoy.run(context),
             Self::Identity(identity) => identity.run(context),
+            Self::Intercept(intercept) => intercept.run(context),
             Self::Xds(xds) => xds.run(context),
             Self::Version(version) => version.run(),
         }

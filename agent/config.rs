@@ -7,9 +7,11 @@ pub mod accounts;
 pub mod dns;
 pub mod downward;
 pub mod envfile;
+pub mod envoy;
 pub mod export;
 pub mod hosts;
 pub mod identity;
+pub mod intercept;
 pub mod parse;
 pub mod paths;
 pub mod problem;
@@ -24,18 +26,18 @@ use std::{
     collections::BTreeMap,
     fmt,
     net::{IpAddr, SocketAddr},
-    path::PathBuf,
     time::Duration,
 };
 
-use hawser_envoy::arguments::LogLevels;
 use hawser_istiod::{Endpoint, Hosts};
 use hawser_pki::SpiffeId;
 
 use self::{
     dns::Dns,
+    envoy::Envoy,
     export::Export,
     identity::Identity,
+    intercept::Intercept,
     paths::Paths,
     problem::{Problem, Problems},
     relay::Relay,
@@ -70,6 +72,8 @@ pub struct Config {
     pub dns: Option<Dns>,
     /// Envoy, and its bootstrap.
     pub envoy: Envoy,
+    /// What is redirected to Envoy, and when.
+    pub intercept: Intercept,
     /// Where the agent answers /healthz/ready.
     pub status: SocketAddr,
     /// Istio's variables, for the node metadata and the headers.
@@ -107,29 +111,6 @@ impl fmt::Display for Istiod {
         let endpoints: Vec<String> = self.endpoints.iter().map(ToString::to_string).collect();
         f.write_str(&endpoints.join(", "))
     }
-}
-
-/// Envoy, and its bootstrap.
-#[derive(Debug, Clone)]
-pub struct Envoy {
-    /// Foreground mode: the Envoy to keep running.
-    pub binary: Option<PathBuf>,
-    /// The user that Envoy runs as, if it is not the agent's.
-    pub user: Option<u32>,
-    /// Its admin interface.
-    pub admin_port: u16,
-    /// Where it answers /healthz/ready.
-    pub status_port: u16,
-    /// Where it answers /stats/prometheus.
-    pub prometheus_port: u16,
-    /// Whether it serves both address families.
-    pub dual_stack: bool,
-    /// Its worker threads; 0 is one per core.
-    pub concurrency: u32,
-    /// How much it logs.
-    pub log: LogLevels,
-    /// How long connections may finish when it stops.
-    pub drain: Duration,
 }
 
 /// Istio's variables, without their prefixes.
@@ -190,15 +171,16 @@ impl Reader<'_> {
         let relay = self.relay();
         let dns = self.dns();
         let envoy = self.envoy();
+        let intercept = self.intercept();
         let status = self.required("status.listen", parse::socket);
         self.required("log.level", parse::log_filter);
         self.required("log.format", |text| text.parse::<crate::log::Format>().ok());
 
-        if let (Some(Envoy { binary: Some(_), .. }), Some(Identity { only: true, .. })) =
+        if let (Some(Envoy { foreground: true, .. }), Some(Identity { only: true, .. })) =
             (&envoy, &identity)
         {
             let expected = "there is nothing for Envoy with certificates only (identity.only)";
-            self.problems.push(Problem::with("envoy.binary", expected));
+            self.problems.push(Problem::with("envoy.foreground", expected));
         }
         let (mut istiod, mut ca, name) = (istiod?, ca?, name?);
         for endpoint in istiod.endpoints.iter_mut().chain(&mut ca.endpoints) {
@@ -218,6 +200,7 @@ impl Reader<'_> {
             relay: relay?,
             dns: dns?,
             envoy,
+            intercept: intercept?,
             status,
             variables: variables(sources),
         })
@@ -256,29 +239,6 @@ impl Reader<'_> {
         let endpoints = own.map(|own| own.or_else(same));
         let roots = self.roots(root, paths);
         Some(Istiod { endpoints: endpoints??, roots: roots? })
-    }
-
-    fn envoy(&mut self) -> Option<Envoy> {
-        let binary = self.optional("envoy.binary", parse::file);
-        let user = self.optional("envoy.user", accounts::user);
-        let admin_port = self.required("envoy.admin_port", parse::port);
-        let status_port = self.required("envoy.status_port", parse::port);
-        let prometheus_port = self.required("envoy.prometheus_port", parse::port);
-        let dual_stack = self.required("envoy.dual_stack", parse::boolean);
-        let concurrency = self.required("envoy.concurrency", |text| text.parse().ok());
-        let log = self.required("envoy.log_level", |text| text.parse::<LogLevels>().ok());
-        let drain = self.required("envoy.drain", parse::duration);
-        Some(Envoy {
-            binary: binary?,
-            user: user?,
-            admin_port: admin_port?,
-            status_port: status_port?,
-            prometheus_port: prometheus_port?,
-            dual_stack: dual_stack?,
-            concurrency: concurrency?,
-            log: log?,
-            drain: drain?,
-        })
     }
 
     /// A setting that always has a value. None is told as a problem already.
@@ -335,6 +295,7 @@ fn variables(sources: &Sources) -> Variables {
         skip_deprecated_logs: boolean("ENVOY_SKIP_DEPRECATED_LOGS").unwrap_or(true),
         unheeded: crate::options::UNHEEDED
             .iter()
+            .chain(&crate::options::intercept::UNHEEDED)
             .map(|(name, _)| *name)
             .filter(|name| values.variable(name).is_some_and(|said| !said.value.is_empty()))
             .collect(),

@@ -3,6 +3,9 @@
 //! The files are written beside the place and changed over in one rename; what was there before is
 //! kept as `mesh.previous`. Whatever fails on the way, the old installation stands as it was.
 
+pub mod removal;
+pub mod service;
+
 use std::{
     fs::{self, DirBuilder, File},
     io,
@@ -34,6 +37,8 @@ pub struct Error {
 pub struct Staged {
     dir: PathBuf,
     place: PathBuf,
+    /// Directories that were made for it, the innermost first.
+    made: Vec<PathBuf>,
 }
 
 impl Staged {
@@ -41,23 +46,41 @@ impl Staged {
     pub fn write(bundle: &Bundle, paths: &Paths) -> Result<Self, Error> {
         let place = paths.bundle();
         let parent = place.parent().unwrap_or(paths.root());
+        let missing = parent.ancestors().take_while(|directory| !directory.exists());
+        let made = missing.map(Path::to_owned).collect();
         let make = DirBuilder::new().recursive(true).mode(0o755).create(parent);
         make.map_err(at("make the directory", parent))?;
         sweep(parent).map_err(at("clear staged files in", parent))?;
         let dir = parent.join(format!("{STAGED}{}", std::process::id()));
         let make = DirBuilder::new().mode(0o755).create(&dir);
         make.map_err(at("make the directory", &dir))?;
-        let staged = Self { dir, place };
+        let staged = Self { dir, place, made };
         let owner = owner(paths);
-        for (name, content) in bundle.files() {
-            let path = staged.dir.join(name);
-            let mode = if name == paths::TOKEN { 0o600 } else { 0o644 };
-            let write = hawser_state::write_file(&path, mode, content);
-            write.map_err(io::Error::other).map_err(at("write", &path))?;
-            give(&path, owner.as_ref())?;
-        }
+        staged.fill(bundle, owner.as_ref())?;
         give(&staged.dir, owner.as_ref())?;
         Ok(staged)
+    }
+
+    /// Writes the files where only this user reads them: to look at, not to be put in place.
+    pub fn aside(bundle: &Bundle, paths: &Paths) -> Result<Self, Error> {
+        let parent = std::env::temp_dir();
+        let dir = nix::unistd::mkdtemp(&parent.join("hawser.XXXXXX"));
+        let dir = dir.map_err(io::Error::from).map_err(at("make a directory in", &parent))?;
+        let staged = Self { dir, place: paths.bundle(), made: Vec::new() };
+        staged.fill(bundle, None)?;
+        Ok(staged)
+    }
+
+    fn fill(&self, bundle: &Bundle, owner: Option<&User>) -> Result<(), Error> {
+        for (name, content) in bundle.files() {
+            let path = self.dir.join(name);
+            let secret = [paths::TOKEN, paths::KEY].contains(&name);
+            let mode = if secret { 0o600 } else { 0o644 };
+            let write = hawser_state::write_file(&path, mode, content);
+            write.map_err(io::Error::other).map_err(at("write", &path))?;
+            give(&path, owner)?;
+        }
+        Ok(())
     }
 
     /// Where the files are now.
@@ -101,6 +124,10 @@ impl Drop for Staged {
         }
         if let Err(error) = remove(&self.dir) {
             tracing::warn!(path = %self.dir.display(), %error, "staged files left behind");
+        }
+        // Nothing was changed, not even by what was made to find that out.
+        for directory in &self.made {
+            drop(fs::remove_dir(directory));
         }
     }
 }
@@ -176,7 +203,8 @@ fn at(step: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
     move |source| Error { step, path, source }
 }
 
-const STAGED: &str = "mesh.new-";
+/// What a directory begins with in which files are staged.
+pub(crate) const STAGED: &str = "mesh.new-";
 const SERVICE_USER: &str = "istio-proxy";
 
 #[cfg(test)]
@@ -254,7 +282,7 @@ mod tests {
 
         drop(Staged::write(&bundle, &paths).unwrap());
 
-        assert!(installed(&paths).is_empty());
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0, "not even a directory");
     }
 
     #[test]

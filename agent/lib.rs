@@ -13,7 +13,9 @@ pub mod bundle;
 pub mod check;
 pub mod cli;
 pub mod config;
+pub mod drain;
 pub mod install;
+mod life;
 pub mod log;
 mod options;
 mod prepare;
@@ -47,10 +49,14 @@ use tracing::{info, warn};
 
 use crate::{
     addresses::Addresses,
-    config::{Config, dns::Mode},
+    config::{Config, dns::Mode, source::Sources},
+    drain::Drain,
+    life::{Life, reload::Reload},
     prepare::{Mesh, Prepared},
     status::{admin, health},
 };
+
+pub use life::reload::Reading;
 
 /// The version of this program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -58,15 +64,24 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Runs the agent until it is told to stop, or a part of it fails.
 ///
 /// Everything that can be missing or taken is opened before anything runs: what fails, fails here.
-pub async fn run(config: Config, mut notifier: Notifier) -> anyhow::Result<Stopped> {
+/// `reload` is told by SIGHUP, if `notifier` leads to a service manager; a terminal means by it that
+/// it is gone.
+pub async fn run(
+    config: Config,
+    mut notifier: Notifier,
+    reading: (Reading, Sources, log::Level),
+) -> anyhow::Result<Stopped> {
     let mut signals = Signals::install().context("install signal handlers")?;
     let asked = signal(SignalKind::user_defined1()).context("install signal handlers")?;
+    let hangup = notifier.is_heard().then(|| signal(SignalKind::hangup())).transpose();
+    let reload = Reload::new(reading, hangup.context("install signal handlers")?);
     if let Err(error) = hawser_rt::harden::no_core_dumps() {
         warn!(%error, "a crash may leave a core with the key in it");
     }
     let prepared = prepare::all(&config, &mut notifier).await?;
-    let Prepared { node, store, seal, sds, status, says, mesh, bound } = prepared;
+    let Prepared { node, store, seal, sds, status, says, mesh, bound, lock } = prepared;
     let mut agent = Agent::new(&config);
+    status::count_doors(&agent.metrics, bound.claims());
     let (add_trust, mesh_trust) = watch::channel(None);
 
     let flow = agent.identity(store, seal, mesh_trust, asked)?;
@@ -74,6 +89,8 @@ pub async fn run(config: Config, mut notifier: Notifier) -> anyhow::Result<Stopp
     let exported = agent.export(&flow);
     let istiod = agent.way(options::xds(&config), &flow)?;
     let mut facts = status::Facts {
+        paths: config.paths.clone(),
+        redirects: status::lacks::redirects(&config.intercept),
         node: watch::channel(Arc::new(node.clone())).1,
         istiod: istiod.address(),
         gates: agent.gates.clone(),
@@ -92,23 +109,27 @@ pub async fn run(config: Config, mut notifier: Notifier) -> anyhow::Result<Stopp
         facts.node = agent.whereabouts(node);
         facts.mesh = Some(agent.mesh(mesh, facts.node.clone(), istiod, add_trust)?);
     }
-    let Agent { mut tasks, gates, .. } = agent;
+    let Agent { mut tasks, clock, .. } = agent;
     let told = facts.clone();
     // Envoy's user, if it has one of its own, has no business there.
     tasks.spawn("admin", |stop| admin::serve(says, Peers::default(), told, stop));
-    tasks.spawn("status", |stop| health::serve(status, facts, stop));
+    let shown = facts.clone();
+    tasks.spawn("status", |stop| health::serve(status, shown, stop));
 
+    let notifier = Arc::new(notifier);
+    let life = Life::begin(Arc::clone(&notifier), (facts, clock), reload, &mut tasks)
+        .context("start a thread for the watchdog")?;
     let ending = async {
         tokio::select! {
             signal = signals.stop() => info!(signal, "stopping"),
-            () = report(&notifier, &gates) => {}
+            () = life.tell() => {}
         }
         notifier.stopping();
     };
     // Envoy drains and relayed names are waited for while the rest stops.
     let slowest = config.dns.as_ref().map_or(Duration::ZERO, |dns| dns.timeout);
     let stopped = tasks.run(ending, config.envoy.drain.max(slowest) + GRACE).await;
-    drop(bound);
+    drop((bound, lock));
     Ok(stopped)
 }
 
@@ -223,13 +244,15 @@ impl<'a> Agent<'a> {
     ) -> anyhow::Result<status::Mesh> {
         let Mesh { admin, xds, dns } = mesh;
         let config = self.config;
+        status::units::envoy::register(&config.paths, &self.metrics);
+        status::units::intercept::register(&config.paths, &self.metrics);
         let (named, names) = watch::channel(None);
         let (envoy_state, envoy) = watch::channel(Default::default());
-        let supervised = options::supervise(config, &node.borrow(), admin, envoy_state);
-        let health = self.health(admin, node.clone());
+        let supervised = options::supervise(config, &node.borrow(), admin, envoy_state)?;
+        let seen = Seen::default();
+        let (health, drain) = self.health(admin, node.clone(), seen.clone());
         let (shelf, modules) = (self.shelf(), self.modules());
         let peers = self.peers.clone();
-        let seen = Seen::default();
         let dns = dns.map(|dns| self.resolver(dns, names.clone())).transpose()?;
         // Names of the last run outlive an empty table as those do that istiod has sent. Whoever
         // waits for news does not hear of them.
@@ -245,6 +268,7 @@ impl<'a> Agent<'a> {
             replaced: modules.as_ref().map(Modules::replaced),
             refused: Arc::clone(&peers.refused),
             health: health.clone(),
+            drain,
             dns,
             admin,
             envoy: supervised.as_ref().map(|_| envoy),
@@ -345,19 +369,28 @@ impl<'a> Agent<'a> {
         node
     }
 
-    /// Whether the workload is well, if the mesh wants to know.
+    /// Whether the workload is well, if the mesh wants to know; and whether it is to be left alone.
     fn health(
         &mut self,
         admin: SocketAddr,
         node: watch::Receiver<Arc<Node>>,
-    ) -> watch::Receiver<hawser_health::Verdict> {
-        let (tell, health) = watch::channel(None);
-        if let Ok(Some(probe)) = options::probe(self.config) {
+        seen: Seen,
+    ) -> (watch::Receiver<hawser_health::Verdict>, Drain) {
+        let (tell, found) = watch::channel(None);
+        let probe = options::probe(self.config).ok().flatten();
+        let drain = Drain::new(probe.is_some(), Some(seen));
+        if let Some(probe) = probe {
             let wanted = hawser_health::Options { probe, node };
             let envoy = move || envoy_readiness(admin);
             self.tasks.spawn("health", |stop| hawser_health::run(wanted, envoy, tell, stop));
         }
-        health
+        let (tell, health) = watch::channel(None);
+        let joined = drain.clone();
+        self.tasks.spawn("drain", |stop| async move {
+            joined.join(found, tell, stop).await;
+            Ok::<_, Infallible>(())
+        });
+        (health, drain)
     }
 }
 
@@ -368,30 +401,6 @@ async fn envoy_readiness(admin: SocketAddr) -> Result<(), String> {
         Ok(readiness::Verdict::NotReady(reason)) => Err(reason.to_string()),
         Err(error) => Err(Chain(&error).to_string()),
     }
-}
-
-/// Tells systemd when everything is ready, then that it still is. Never ends.
-async fn report(notifier: &Notifier, gates: &Gates) {
-    let closed = gates.closed();
-    if !closed.is_empty() {
-        notifier.status(&format!("waits for {}", closed.join(", ")));
-    }
-    let feed = async {
-        let Some(period) = notifier.watchdog() else { return std::future::pending().await };
-        loop {
-            tokio::time::sleep(period).await;
-            notifier.feed();
-        }
-    };
-    let ready = async {
-        gates.all_open().await;
-        info!("ready");
-        notifier.ready();
-        notifier.status("ready");
-        std::future::pending::<()>().await;
-    };
-    // Cancel safe: neither ever ends.
-    tokio::select! { () = feed => {}, () = ready => {} }
 }
 
 const ENVOY_PATIENCE: Duration = Duration::from_secs(3);

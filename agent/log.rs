@@ -5,7 +5,7 @@ mod journal;
 use std::{io, io::IsTerminal as _, str::FromStr};
 
 use tracing_subscriber::{
-    EnvFilter, Layer, Registry, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+    EnvFilter, Layer, Registry, layer::SubscriberExt as _, reload, util::SubscriberInitExt as _,
 };
 
 use crate::config::source::Environment;
@@ -44,8 +44,20 @@ fn is_stderr(stream: &str) -> bool {
         .is_ok_and(|file| stream == format!("{}:{}", file.st_dev, file.st_ino))
 }
 
+/// How much is written, which can be changed while the process runs.
+#[derive(Debug, Clone)]
+pub struct Level(reload::Handle<EnvFilter, Registry>);
+
+impl Level {
+    /// From now on.
+    pub fn set(&self, level: EnvFilter) {
+        // Fails only when nothing is written any more.
+        drop(self.0.reload(level));
+    }
+}
+
 /// Starts logging, once for the process.
-pub fn start(level: EnvFilter, format: Format, environment: &Environment) {
+pub fn start(level: EnvFilter, format: Format, environment: &Environment) -> Level {
     let under_systemd = environment.get("JOURNAL_STREAM").is_some_and(is_stderr);
     let journal = match format {
         Format::Journal => journal::Journal::open(),
@@ -66,5 +78,7 @@ pub fn start(level: EnvFilter, format: Format, environment: &Environment) {
             .boxed(),
     };
     // Fails only if a subscriber is there already, and then that one does the work.
+    let (level, handle) = reload::Layer::new(level);
     drop(tracing_subscriber::registry().with(layer.with_filter(level)).try_init());
+    Level(handle)
 }

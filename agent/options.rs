@@ -1,9 +1,12 @@
 //! What each part is told of the configuration: its own options, and no more.
 
 pub(crate) mod dns;
+pub(crate) mod intercept;
 
 use std::{
+    ffi::OsString,
     net::{IpAddr, SocketAddr},
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -11,10 +14,14 @@ use std::{
 use hawser_envoy::{
     arguments::Arguments,
     bootstrap::{self, Flavour, LogFormat, Transport},
-    grpc, supervise,
+    find, grpc,
+    launch::Launch,
+    supervise,
+    unit::Unit,
 };
 use hawser_health::Probe;
 use hawser_identity::SealKey;
+use hawser_intercept::plan::Mode;
 use hawser_istiod as istiod;
 use hawser_node::{Facts, Node, Ports};
 use hawser_rt::{Backoff, Clock, metrics::Registry, uds::Peers};
@@ -23,9 +30,9 @@ use hawser_xds::Fit;
 use nix::unistd::geteuid;
 use tokio::sync::watch;
 
-use crate::config::{Config, Envoy, Istiod, accounts, parse, relay::Compat};
+use crate::config::{Config, Istiod, accounts, envoy::Envoy, parse, relay::Compat};
 
-pub(crate) use self::dns::dns;
+pub(crate) use self::{dns::dns, intercept::intercept};
 
 /// The way to the certificate authority.
 pub(crate) fn ca(config: &Config) -> istiod::Options {
@@ -232,7 +239,7 @@ pub(crate) fn unheeded(config: &Config) -> Vec<String> {
     let fields =
         fields.map(|(field, instead)| format!("{field} of mesh.yaml is not heeded: {instead}"));
     let said = |name: &&(&str, &str)| config.variables.unheeded.contains(&name.0);
-    let variables = UNHEEDED.iter().filter(said);
+    let variables = UNHEEDED.iter().chain(&intercept::UNHEEDED).filter(said);
     let probe = probe(config).err().into_iter().flatten().map(|wrong| {
         let hawser_health::Problem { place, wrong } = wrong;
         format!("{place} of mesh.yaml: {wrong}: the mesh takes this machine for healthy")
@@ -240,6 +247,7 @@ pub(crate) fn unheeded(config: &Config) -> Vec<String> {
     fields
         .chain(probe)
         .chain(variables.map(|(name, instead)| format!("{name} is not heeded: {instead}")))
+        .chain(config.intercept.unheeded.iter().cloned())
         .collect()
 }
 
@@ -288,23 +296,56 @@ pub(crate) fn supervise(
     node: &Node,
     admin: SocketAddr,
     state: watch::Sender<supervise::EnvoyState>,
-) -> Option<supervise::Options> {
-    let mut arguments = Arguments::new(config.paths.bootstrap(), &node.ips);
+) -> Result<Option<supervise::Options>, hawser_envoy::Error> {
+    if !config.envoy.foreground {
+        return Ok(None);
+    }
+    Ok(Some(supervise::Options {
+        binary: match &config.envoy.binary {
+            Some(binary) => binary.clone(),
+            None => find::find(None, None)?,
+        },
+        arguments: arguments(config, node, config.paths.bootstrap()),
+        admin,
+        drain: config.envoy.drain,
+        own_ports: own_ports(config),
+        patience: ENVOY_PATIENCE,
+        backoff: Backoff::new(ENVOY_FIRST, ENVOY_LAST),
+        state,
+    }))
+}
+
+/// What Envoy's unit has to know, when systemd is to lead its life.
+pub(crate) fn launch(config: &Config, node: &Node, admin: SocketAddr) -> Launch {
+    let envoy = &config.envoy;
+    let bootstrap = Unit::under(config.paths.root()).bootstrap();
+    let arguments = arguments(config, node, bootstrap).into_iter();
+    Launch {
+        binary: envoy.binary.clone(),
+        arguments: arguments.map(|argument| argument.to_string_lossy().into_owned()).collect(),
+        admin,
+        own_ports: own_ports(config),
+        drain_wait: envoy.drain_wait,
+        drain: envoy.drain,
+        log: envoy.log_to.clone(),
+        transparent: config.intercept.enabled && matches!(config.intercept.mode, Mode::Tproxy),
+    }
+}
+
+fn arguments(config: &Config, node: &Node, bootstrap: PathBuf) -> Vec<OsString> {
+    let mut arguments = Arguments::new(bootstrap, &node.ips);
     arguments.concurrency = config.envoy.concurrency;
     arguments.log = config.envoy.log.clone();
     arguments.skip_deprecated_logs = config.variables.skip_deprecated_logs;
     if let Some(drain) = drain_duration(config) {
         arguments.drain = drain;
     }
-    Some(supervise::Options {
-        binary: config.envoy.binary.clone()?,
-        arguments: arguments.list(),
-        admin,
-        drain: config.envoy.drain,
-        patience: ENVOY_PATIENCE,
-        backoff: Backoff::new(ENVOY_FIRST, ENVOY_LAST),
-        state,
-    })
+    arguments.list()
+}
+
+/// Listeners of Envoy's whose connections nobody waits for.
+fn own_ports(config: &Config) -> Vec<u16> {
+    vec![config.envoy.status_port, config.envoy.prometheus_port]
 }
 
 /// How long Envoy takes to close what it drains, as the mesh wants it.

@@ -11,13 +11,13 @@ use std::{
 
 use anyhow::Context as _;
 use hawser_dns::Sockets;
-use hawser_envoy::{bootstrap, grpc};
+use hawser_envoy::{bootstrap, grpc, launch::Launch};
 use hawser_identity::SealKey;
 use hawser_node::Node;
 use hawser_rt::{
-    Notifier,
+    Lock, Notifier,
     notify::Handed,
-    uds::{self, Door},
+    uds::{self, Claim, Door},
 };
 use hawser_state::{Store, write_file};
 use tokio::net::TcpListener;
@@ -41,6 +41,8 @@ pub(crate) struct Prepared {
     /// What a machine needs that does more than keep certificates.
     pub(crate) mesh: Option<Mesh>,
     pub(crate) bound: Bound,
+    /// Given back when everything else is.
+    pub(crate) lock: Lock,
 }
 
 /// What configuration, names and Envoy need.
@@ -51,21 +53,42 @@ pub(crate) struct Mesh {
 }
 
 /// The sockets that this process has bound. Taken away when dropped: whoever finds one expects an
-/// agent behind it. One that another agent has bound in the meantime stays.
+/// agent behind it. One that another agent has bound in the meantime stays, and so do those that
+/// systemd keeps for the next start: they go with the directory when systemd stops the service.
 #[derive(Debug, Default)]
-pub(crate) struct Bound(Vec<uds::Claim>);
+pub(crate) struct Bound {
+    own: Vec<Claim>,
+    kept: Vec<Claim>,
+}
 
 impl Bound {
     fn bind(&mut self, path: &Path, mode: u32) -> Result<Door, uds::Error> {
         let door = Door::open(path, mode)?;
-        self.0.extend(door.claim());
+        self.own.extend(door.claim());
         Ok(door)
+    }
+
+    /// One behind which the next agent is waited for.
+    fn bind_kept(
+        &mut self,
+        path: &Path,
+        mode: u32,
+        notifier: &mut Notifier,
+    ) -> Result<Door, uds::Error> {
+        let door = Door::open_kept(path, mode, notifier)?;
+        if door.is_kept() { &mut self.kept } else { &mut self.own }.extend(door.claim());
+        Ok(door)
+    }
+
+    /// What says how often each was bound again.
+    pub(crate) fn claims(&self) -> Vec<Claim> {
+        self.own.iter().chain(&self.kept).cloned().collect()
     }
 }
 
 impl Drop for Bound {
     fn drop(&mut self) {
-        for claim in &self.0 {
+        for claim in &self.own {
             if let Err(error) = claim.remove() {
                 warn!(path = %claim.path().display(), %error, "socket left behind");
             }
@@ -78,15 +101,18 @@ pub(crate) async fn all(config: &Config, notifier: &mut Notifier) -> anyhow::Res
     let node = node(config, addresses.now().await)?;
     info!(node = node.id, id = %config.node.id, istiod = %config.istiod, "hawser starts");
     directories(&config.paths)?;
+    // Before anything is touched: two agents would take each other's place by turns.
+    let lock = Lock::take(&config.paths.lock())?;
     // An agent that was told otherwise may have left it.
     if options::dns::asked(config).is_none() {
         hawser_resolved::withdraw(&config.paths.dns_domains());
     }
     let store = Store::open(&config.paths.state()).context("open the state directory")?;
-    // The sockets first: where another agent runs, they are what tells.
     let paths = &config.paths;
     let mut bound = Bound::default();
-    let sds = bound.bind(&paths.sds_socket(), ANYBODY).context("serve certificates")?;
+    let sds = bound.bind_kept(&paths.sds_socket(), ANYBODY, notifier);
+    let sds = sds.context("serve certificates")?;
+    // Not kept: whoever asks how an agent is that is not there is to learn just that.
     let says = bound.bind(&paths.admin_socket(), 0o660).context("serve status")?;
     let status = TcpListener::bind(config.status).await;
     let status = status.with_context(|| {
@@ -99,32 +125,38 @@ pub(crate) async fn all(config: &Config, notifier: &mut Notifier) -> anyhow::Res
     let mesh = match config.identity.only {
         true => None,
         false => {
+            let xds = bound.bind_kept(&paths.xds_socket(), ANYBODY, notifier);
+            let xds = xds.context("serve configuration")?;
             let dns = dns(config, notifier)?;
-            Some(mesh(config, &node, status.local_addr()?.port(), &mut bound, dns)?)
+            Some(mesh(config, &node, status.local_addr()?.port(), xds, dns)?)
         }
     };
     for Handed { name, .. } in notifier.handed() {
         warn!(name, "a socket that was handed over is of no use");
         notifier.remove(&name);
     }
-    Ok(Prepared { node, store, seal, sds, status, says, mesh, bound })
+    Ok(Prepared { node, store, seal, sds, status, says, mesh, bound, lock })
 }
 
 fn mesh(
     config: &Config,
     node: &Node,
     port: u16,
-    bound: &mut Bound,
+    xds: Door,
     dns: Option<(Sockets, hawser_dns::Options)>,
 ) -> anyhow::Result<Mesh> {
     let paths = &config.paths;
-    let xds = bound.bind(&paths.xds_socket(), ANYBODY).context("serve configuration")?;
     let bootstrap = options::bootstrap(config, port);
     let document = serde_json::to_vec_pretty(&bootstrap::render(&bootstrap, node))?;
     write_file(&paths.bootstrap(), 0o640, &document).context("write Envoy's bootstrap")?;
     let document = serde_json::to_vec_pretty(&grpc::bootstrap(&options::grpc(config), node))?;
     write_file(&paths.grpc_bootstrap(), 0o644, &document).context("write gRPC's bootstrap")?;
-    Ok(Mesh { admin: bootstrap::admin_address(&bootstrap, node), xds, dns })
+    let admin = bootstrap::admin_address(&bootstrap, node);
+    // With the bootstrap, all that Envoy's unit has to know.
+    let document = serde_json::to_vec_pretty(&options::launch(config, node, admin))?;
+    let path = Launch::path(&paths.run());
+    write_file(&path, 0o640, &document).context("write how Envoy is started")?;
+    Ok(Mesh { admin, xds, dns })
 }
 
 /// The sockets for DNS: those of an earlier life where they were kept, so that what has come in since

@@ -8,8 +8,11 @@ pub mod admin;
 pub mod dns;
 pub mod health;
 pub mod identity;
+pub mod lacks;
 pub mod mesh;
 mod ndsz;
+pub mod units;
+mod vips;
 mod web;
 
 use std::{
@@ -18,9 +21,16 @@ use std::{
 };
 
 use hawser_node::Node;
-use hawser_rt::{Gates, metrics::Registry};
+use hawser_rt::{
+    Gates,
+    metrics::{Kind, Registry, Sample},
+    uds::Claim,
+};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
+
+use self::units::UnitsStatus;
+use crate::config::paths::Paths;
 
 pub use self::{
     dns::DnsStatus,
@@ -31,6 +41,10 @@ pub use self::{
 /// Where every fact of a snapshot comes from.
 #[derive(Debug, Clone)]
 pub struct Facts {
+    /// Where the files are.
+    pub paths: Paths,
+    /// Whether something of this machine's traffic is to be redirected.
+    pub redirects: bool,
     /// Who the machine is, which changes with its address.
     pub node: watch::Receiver<Arc<Node>>,
     /// Where istiod is.
@@ -76,6 +90,8 @@ pub struct Snapshot {
     pub health: Option<HealthStatus>,
     pub dns: Option<DnsStatus>,
     pub envoy: Option<EnvoyStatus>,
+    #[serde(default)]
+    pub units: UnitsStatus,
 }
 
 /// What Envoy has of its certificates.
@@ -112,6 +128,7 @@ impl Facts {
             health: mesh.health,
             dns: mesh.dns,
             envoy: mesh.envoy,
+            units: UnitsStatus::read(&self.paths),
         }
     }
 
@@ -119,6 +136,18 @@ impl Facts {
     pub fn ready(&self) -> bool {
         self.gates.closed().is_empty()
     }
+}
+
+/// Counts how often the file of a socket was taken away, and the socket bound again.
+pub(crate) fn count_doors(metrics: &Registry, claims: Vec<Claim>) {
+    let help = "Sockets that were bound again because their file was removed or replaced.";
+    let sample = |claim: &Claim| {
+        let name = claim.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
+        #[expect(clippy::cast_precision_loss, reason = "it is a small number")]
+        Sample { labels: vec![("socket", name)], value: claim.again() as f64 }
+    };
+    let samples = move || claims.iter().map(sample).collect();
+    metrics.read("hawser_sockets_bound_again", help, Kind::Counter, samples);
 }
 
 fn seconds(time: SystemTime) -> u64 {

@@ -54,11 +54,20 @@ pub(super) struct Said {
 impl Said {
     /// Asks for a path. The body ends with the connection.
     pub(super) fn ask(socket: &Path, path: &str) -> io::Result<Self> {
+        Self::send(socket, "GET", path)
+    }
+
+    /// Has the agent do something.
+    pub(super) fn post(socket: &Path, path: &str) -> io::Result<Self> {
+        Self::send(socket, "POST", path)
+    }
+
+    fn send(socket: &Path, method: &str, path: &str) -> io::Result<Self> {
         let mut stream = UnixStream::connect(socket)?;
         let pid = getsockopt(&stream, PeerCredentials)?.pid();
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        let asked = stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes());
+        let asked = stream.write_all(format!("{method} {path} HTTP/1.0\r\n\r\n").as_bytes());
         // The agent closes the door on whoever is neither root nor its own user.
         let closed = |error: io::Error| match error.kind() {
             io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {

@@ -7,10 +7,12 @@ use crate::{
     check::{self, Token},
     config::{
         Config,
-        problem::{Problem, Problems},
+        problem::Problems,
         source::{self, Sources},
     },
 };
+
+pub(super) use crate::life::reload::not_joined;
 
 /// Check the configuration, and show every problem at once
 ///
@@ -43,9 +45,4 @@ fn judged(context: &Context, sources: &Sources) -> Result<(), Problems> {
     let identity = context.paths.state().join(hawser_identity::FILE).exists();
     let token = if identity { Token::NotNeeded } else { Token::Needed };
     check::all(&context.paths, sources, token).map(drop)
-}
-
-/// What to do where nothing has been done yet.
-pub(super) fn not_joined() -> Problem {
-    Problem::with("this machine has not joined a mesh", "run `hawser join BUNDLE`")
 }

@@ -1,6 +1,8 @@
 //! `hawser status`: what the running agent says of itself.
 
 mod dns;
+mod units;
+pub(super) mod wait;
 
 use clap::Args;
 
@@ -15,16 +17,26 @@ use crate::status::{
 
 /// Show what the running agent says of itself
 ///
-/// Ends with 0 if it is ready, 1 if it is not yet, 3 if nobody answers.
+/// Ends with 0 if it is ready, 1 if it is not yet, 3 if nobody answers. With --wait-ready it ends
+/// with 0 as soon as all of it is ready, Envoy and the traffic rules too, and with 75 if that is not
+/// in time.
 #[derive(Debug, Args)]
 pub(super) struct Status {
     /// As JSON
-    #[arg(long)]
+    #[arg(long, conflicts_with = "wait_ready")]
     json: bool,
+    /// Wait until programs can rely on the mesh, for five minutes or this long
+    #[arg(long, value_name = "TIME", num_args = 0..=1,
+          default_missing_value = "5m",
+          value_parser = wait::patience)]
+    wait_ready: Option<std::time::Duration>,
 }
 
 impl Status {
     pub(super) fn run(&self, context: &Context) -> Exit {
+        if let Some(patience) = self.wait_ready {
+            return wait::until_ready(&context.paths, patience);
+        }
         let (text, snapshot) = match ask::snapshot(&context.paths) {
             Ok(answer) => answer,
             Err(exit) => return exit,
@@ -78,6 +90,7 @@ fn screen(snapshot: &Snapshot) -> String {
         row("", "certificates only: no configuration, no names, no Envoy".to_owned());
         return text;
     };
+    units::rows(&snapshot.units, &mut row);
     row("envoy", envoy(proxy, snapshot.secrets.accepted > 0, relay.joined > 0));
     if let Some(trouble) = &relay.trouble {
         row("", trouble.clone());

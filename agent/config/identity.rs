@@ -53,7 +53,7 @@ impl Reader<'_> {
         let ratio = self.required("identity.renewal_ratio", parse::part);
         let jitter = self.required("identity.renewal_jitter", parse::part);
         let tokens = self.tokens(paths, sources);
-        let provisioned = self.place("identity.provisioned", paths, Some(LEGACY));
+        let provisioned = self.provisioned(paths);
         let crl = self.place("identity.crl", paths, Some(CRL));
         let only = self.required("identity.only", parse::boolean);
 
@@ -183,6 +183,15 @@ impl Reader<'_> {
         Some(tokens)
     }
 
+    /// The directory of a pair to show: what is said, else what was joined with, else Istio's own.
+    pub(super) fn provisioned(&mut self, paths: &Paths) -> Option<Option<PathBuf>> {
+        let (said, joined) = (self.text(PROVISIONED), paths.bundle_file(paths::KEY));
+        if said.trim().is_empty() && joined.is_file() {
+            return Some(joined.parent().map(Path::to_owned));
+        }
+        self.place(PROVISIONED, paths, Some(LEGACY))
+    }
+
     /// A path that is absolute, `none`, or as Istio's start script writes it: below `./`. What is
     /// not said is `usual`.
     pub(super) fn place(
@@ -217,7 +226,8 @@ fn files_in(dir: &Path, [key, chain, roots]: [&str; 3]) -> Files {
 }
 
 /// Istio's own place for a pair and its root.
-pub(super) const LEGACY: &str = "etc/certs";
+const LEGACY: &str = "etc/certs";
+const PROVISIONED: &str = "identity.provisioned";
 const NAMES: [&str; 3] = ["key.pem", "cert-chain.pem", "root-cert.pem"];
 const GKE_NAMES: [&str; 3] = ["private_key.pem", "certificates.pem", "ca_certificates.pem"];
 const SPIFFE_CREDENTIALS: &str = "var/run/secrets/workload-spiffe-credentials";

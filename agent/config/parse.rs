@@ -147,6 +147,13 @@ pub fn name(text: &str) -> Option<String> {
     named.then(|| text.to_owned())
 }
 
+/// A user or group, by name or number, whether there is one or not.
+pub fn account(text: &str) -> Option<String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | '@' | '$');
+    let named = !text.is_empty() && text.len() <= MAX_NAME && text.chars().all(fits);
+    named.then(|| text.to_owned())
+}
+
 pub(super) fn list<T>(text: &str, item: impl Fn(&str) -> Option<T>) -> Option<Vec<T>> {
     let items = text.split(',').map(str::trim).filter(|one| !one.is_empty());
     let items: Vec<&str> = items.take(MAX_LISTED + 1).collect();

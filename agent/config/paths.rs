@@ -78,6 +78,16 @@ impl Paths {
         self.at("run/hawser")
     }
 
+    /// Locked by the one agent that there may be.
+    pub fn lock(&self) -> PathBuf {
+        self.run().join("lock")
+    }
+
+    /// What Envoy's unit leaves for everybody to read.
+    pub fn envoy_run(&self) -> PathBuf {
+        self.at("run/hawser-envoy")
+    }
+
     /// Where Envoy asks for certificates.
     pub fn sds_socket(&self) -> PathBuf {
         self.run().join("sds.sock")
@@ -96,6 +106,11 @@ impl Paths {
     /// Touched when other programs have a new certificate: what units of systemd watch.
     pub fn exported(&self) -> PathBuf {
         self.run().join("exported")
+    }
+
+    /// What the privileged part that redirects traffic says and remembers.
+    pub fn intercept_run(&self) -> PathBuf {
+        self.at("run/hawser-intercept")
     }
 
     /// What systemd-resolved is to ask for, when it is to ask.
@@ -121,7 +136,8 @@ impl Paths {
             return dir.join(name);
         }
         let joined = self.bundle();
-        let legacy = BUNDLE.iter().find(|(file, _)| *file == name).map_or("", |(_, at)| at);
+        let mut known = BUNDLE.iter().chain(&PAIR);
+        let legacy = known.find(|(file, _)| *file == name).map_or("", |(_, at)| at);
         if legacy.is_empty() || joined.is_dir() { joined.join(name) } else { self.at(legacy) }
     }
 }
@@ -136,6 +152,11 @@ pub const BUNDLE: [(&str, &str); 5] = [
     (HOSTS, ""),
 ];
 
+/// What the oldest form of a bundle has in place of a token: a pair that the mesh's authority has
+/// issued beforehand.
+pub const PAIR: [(&str, &str); 2] =
+    [(KEY, "etc/certs/key.pem"), (CHAIN, "etc/certs/cert-chain.pem")];
+
 /// Variables of the workload and of interception.
 pub const CLUSTER_ENV: &str = "cluster.env";
 /// `defaultConfig` of the mesh.
@@ -146,6 +167,10 @@ pub const ROOT_CERT: &str = "root-cert.pem";
 pub const TOKEN: &str = "istio-token";
 /// The address of the east-west gateway under istiod's name.
 pub const HOSTS: &str = "hosts";
+/// The key of a pair.
+pub const KEY: &str = "key.pem";
+/// Its certificate, and those that lead to the root.
+pub const CHAIN: &str = "cert-chain.pem";
 
 /// Labels and annotations of a pod, in Istio's places.
 pub const POD_LABELS: &str = "etc/istio/pod/labels";

@@ -6,9 +6,7 @@ use std::path::PathBuf;
 use hawser_istiod::Roots;
 
 use super::{
-    Reader,
-    identity::LEGACY,
-    parse,
+    Reader, parse,
     paths::{self, Paths},
     problem::Problem,
 };
@@ -33,7 +31,7 @@ impl Reader<'_> {
             let known = ["istiod", "custom", "kubernetes", "none"].contains(&text);
             (known || text.starts_with("k8s.io/")).then(|| text.to_owned())
         });
-        let provisioned = self.place("identity.provisioned", paths, Some(LEGACY));
+        let provisioned = self.provisioned(paths);
         if let Some(roots) = said? {
             return Some(Believed { roots, learned: false });
         }

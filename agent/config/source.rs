@@ -12,6 +12,7 @@ use std::{
 };
 
 use hawser_istiod::Hosts;
+use hawser_pki::Chain;
 use serde_json::{Map, Value};
 
 use super::{
@@ -86,6 +87,7 @@ pub fn read(paths: &Paths, environment: &Environment, flags: &[Flag]) -> Sources
         credentials: environment.get(CREDENTIALS).map(PathBuf::from),
         ..Sources::default()
     };
+    sources.values.lay_certificate(&paths.bundle_file(paths::CHAIN));
     let mut files = Vec::new();
     for path in [paths.at(paths::SIDECAR_ENV), paths.bundle_file(paths::CLUSTER_ENV)] {
         let text = sources.values.optional(&path);
@@ -213,6 +215,21 @@ impl Values {
                 self.problems.push(Problem::with(path.display().to_string(), what));
                 String::new()
             }
+        }
+    }
+
+    /// Who the machine is as far as nobody says otherwise: the oldest files of a machine name it in
+    /// its certificate alone. One that cannot be read is told of where it is shown.
+    fn lay_certificate(&mut self, path: &Path) {
+        let chain = read_text(path).ok().and_then(|text| Chain::from_pem(&text).ok());
+        let Some(id) = chain.and_then(|chain| chain.spiffe_id().ok()) else { return };
+        let named = [
+            ("node.trust_domain", id.trust_domain()),
+            ("node.namespace", id.namespace()),
+            ("node.service_account", id.service_account()),
+        ];
+        for (key, value) in named {
+            self.set(key, value.to_owned(), Source::Certificate { path: path.to_owned() });
         }
     }
 

@@ -21,6 +21,8 @@ use super::{
 pub enum Source {
     /// Nobody: it is built in.
     Default,
+    /// The name in the certificate that was provisioned.
+    Certificate { path: PathBuf },
     /// A field of the mesh file, or of the variable `PROXY_CONFIG`.
     Mesh { place: String, field: String },
     /// A variable of an environment file.
@@ -42,6 +44,10 @@ impl Source {
                 let path = path.strip_prefix(here).map_or(path.clone(), |file| there.join(file));
                 Self::EnvFile { path, line, name }
             }
+            Self::Certificate { path } => {
+                let path = path.strip_prefix(here).map_or(path.clone(), |file| there.join(file));
+                Self::Certificate { path }
+            }
             Self::Mesh { place, field } => {
                 let place = place.replace(&*here.to_string_lossy(), &there.to_string_lossy());
                 Self::Mesh { place, field }
@@ -59,7 +65,7 @@ impl fmt::Display for Source {
             Self::EnvFile { path, line, name } => {
                 write!(f, "{name} in {}:{line}", path.display())
             }
-            Self::Toml { path } => write!(f, "{}", path.display()),
+            Self::Certificate { path } | Self::Toml { path } => write!(f, "{}", path.display()),
             Self::Environment { name } => write!(f, "${name}"),
             Self::Flag { name } => f.write_str(name),
         }
@@ -116,6 +122,18 @@ impl Values {
             .get(setting.key)
             .cloned()
             .unwrap_or_else(|| Said { value: setting.default.to_owned(), source: Source::Default })
+    }
+
+    /// The variables that stand for no setting, and of which another says something else.
+    pub fn changed(&self, other: &Self) -> Vec<String> {
+        let value =
+            |values: &Self, name: &str| values.variables.get(name).map(|said| said.value.clone());
+        let names = self.variables.keys().chain(other.variables.keys());
+        let changed = names.filter(|name| {
+            setting::of_variable(name).is_none() && value(self, name) != value(other, name)
+        });
+        let changed: std::collections::BTreeSet<_> = changed.cloned().collect();
+        changed.into_iter().collect()
     }
 
     /// The last word on a variable.

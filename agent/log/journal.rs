@@ -72,7 +72,8 @@ impl Fields {
 /// One entry in journald's export form.
 fn entry(level: Level, target: &str, fields: &Fields) -> Vec<u8> {
     let mut message = fields.message.clone();
-    for (name, value) in &fields.others {
+    // What journals know an event by says nothing to people.
+    for (name, value) in fields.others.iter().filter(|(name, _)| *name != "message_id") {
         let plain = value.chars().all(|c| !c.is_whitespace() && !c.is_control() && c != '"');
         message.push_str(&match plain && !value.is_empty() {
             true => format!(" {name}={value}"),

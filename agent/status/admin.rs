@@ -1,13 +1,13 @@
 //! The door for the command line: `/status`, `/dns/table` and `/dns/explain`, over a Unix socket.
 //!
-//! Whoever may connect may read, and nothing that is said there changes anything: that it is asked
-//! what to tell is all.
+//! Whoever may connect may read. One thing can be changed: `/drain` takes the machine out of the
+//! mesh, for an Envoy that is about to stop, and `/undrain` back into it.
 
 use std::{convert::Infallible, io::Write as _, time::SystemTime};
 
 use hawser_dns::listing;
 use hawser_rt::uds::{Door, Incoming, Peers};
-use http::{Request, StatusCode};
+use http::{Method, Request, StatusCode};
 use hyper::body::Incoming as Body;
 use tokio::{task::JoinSet, time::timeout};
 use tokio_stream::StreamExt as _;
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Facts,
     dns::Dns,
+    vips::Told,
     web::{self, JSON, LIFE, Reply, TEXT, whole},
 };
 
@@ -48,15 +49,37 @@ pub async fn serve(
 }
 
 async fn answer(request: &Request<Body>, facts: &Facts) -> Reply {
+    if request.method() == Method::POST {
+        return change(request.uri().path(), facts);
+    }
     if !web::reads(request.method()) {
         return whole(StatusCode::METHOD_NOT_ALLOWED, TEXT, "expected GET\n");
     }
     let said = |name| web::parameter(request.uri().query(), name);
     match request.uri().path() {
         "/status" => as_json(&facts.snapshot(SystemTime::now()).await),
+        "/lacks" => as_json(&facts.lacks(SystemTime::now()).await),
+        "/intercept" => as_json(&vips(facts)),
         "/dns/table" => table(facts, said("filter")),
         "/dns/explain" => explain(facts, said("name"), said("type")),
         _ => whole(StatusCode::NOT_FOUND, TEXT, THERE_ARE),
+    }
+}
+
+/// The machine out of the mesh, or back.
+fn change(path: &str, facts: &Facts) -> Reply {
+    let Some(mesh) = &facts.mesh else { return whole(StatusCode::NOT_FOUND, TEXT, NO_MESH) };
+    match path {
+        "/drain" => as_json(&mesh.drain.begin()),
+        "/undrain" => {
+            mesh.drain.end();
+            whole(StatusCode::OK, TEXT, "OK\n")
+        }
+        _ => whole(
+            StatusCode::METHOD_NOT_ALLOWED,
+            TEXT,
+            "expected GET; POST is for /drain and /undrain\n",
+        ),
     }
 }
 
@@ -68,6 +91,13 @@ fn as_json(value: &impl serde::Serialize) -> Reply {
         }
         Err(error) => whole(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{error}\n")),
     }
+}
+
+/// What of the names matters to who redirects traffic.
+fn vips(facts: &Facts) -> Told {
+    let kept = dns(facts).and_then(|dns| dns.proxy.names()).map(|known| known.names);
+    let sent = || facts.mesh.as_ref().and_then(|mesh| mesh.names.borrow().clone());
+    Told::of(kept.or_else(sent).as_ref())
 }
 
 /// The names of the mesh: an array with an entry a line.
@@ -105,6 +135,7 @@ fn dns(facts: &Facts) -> Option<&Dns> {
 
 const THERE_ARE: &str =
     "there are /status, /dns/table?filter=TEXT, /dns/explain?name=NAME&type=NUMBER\n";
+const NO_MESH: &str = "this agent only keeps certificates: identity.only is true\n";
 const NO_DNS: &str =
     "this agent answers no names: dns.enabled is false, or identity.only is true\n";
 const NO_NAMES: &str = "there are no names of the mesh yet\n";

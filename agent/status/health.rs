@@ -1,6 +1,6 @@
 //! The agent's status port: `/healthz/ready`, which Envoy's status port leads to,
-//! `/stats/prometheus` with the agent's own counts, and `/debug/ndsz`, the name table as Istio's
-//! agent shows it.
+//! `/stats/prometheus` with the agent's own counts, `/debug/ndsz`, the name table as Istio's agent
+//! shows it, and `/drain`, which takes the machine out of the mesh.
 //!
 //! Whoever reaches the port may ask, so nobody may hold it up: connections are few, short, and
 //! dropped when the agent stops.
@@ -8,7 +8,7 @@
 use std::{convert::Infallible, net::SocketAddr, time::Duration};
 
 use hawser_envoy::{admin::Admin, readiness::Verdict};
-use http::{Request, StatusCode};
+use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
 use tokio::{
     net::TcpListener,
@@ -57,6 +57,9 @@ pub async fn serve(
 
 async fn answer(request: &Request<Incoming>, peer: SocketAddr, facts: &Facts) -> Reply {
     let path = request.uri().path();
+    if path == DRAIN {
+        return drain(request.method(), peer, facts).await;
+    }
     if !web::reads(request.method()) {
         let known = [READY, METRICS, NAMES].contains(&path);
         let status = if known { StatusCode::METHOD_NOT_ALLOWED } else { StatusCode::NOT_FOUND };
@@ -79,6 +82,25 @@ async fn answer(request: &Request<Incoming>, peer: SocketAddr, facts: &Facts) ->
     }
 }
 
+/// What Istio's agent has there too: istiod hears that the machine is not well, and Envoy lets what
+/// comes in go on until it ends. Whoever is on this machine may ask; the admin socket takes it back.
+async fn drain(method: &Method, peer: SocketAddr, facts: &Facts) -> Reply {
+    let Some(mesh) = &facts.mesh else {
+        return whole(StatusCode::NOT_FOUND, TEXT, "there is no Envoy with certificates alone\n");
+    };
+    if method != Method::POST {
+        return whole(StatusCode::METHOD_NOT_ALLOWED, TEXT, "expected POST\n");
+    }
+    if !peer.ip().to_canonical().is_loopback() {
+        return whole(StatusCode::FORBIDDEN, TEXT, "this is for this machine alone\n");
+    }
+    mesh.drain.begin();
+    if let Err(error) = Admin::new(mesh.admin).with_limit(PATIENCE).post(DRAIN_INBOUND).await {
+        debug!(error = %hawser_rt::Chain(&error), "envoy not drained");
+    }
+    whole(StatusCode::OK, TEXT, "OK")
+}
+
 /// The name table, or what Istio's agent says when there is none.
 fn names(facts: &Facts) -> Reply {
     let dns = facts.mesh.as_ref().and_then(|mesh| mesh.dns.clone());
@@ -96,6 +118,9 @@ async fn ready(facts: &Facts) -> (StatusCode, String) {
         return (NOT_READY, format!("the agent waits for {}\n", waits_for.join(", ")));
     }
     let Some(mesh) = &facts.mesh else { return (StatusCode::OK, String::new()) };
+    if let Some(reason) = mesh.drain.reason() {
+        return (NOT_READY, format!("{reason}\n"));
+    }
     match Admin::new(mesh.admin).with_limit(PATIENCE).readiness().await {
         Ok(Verdict::Ready) => (StatusCode::OK, String::new()),
         Ok(Verdict::NotReady(reason)) => (NOT_READY, format!("{reason}\n")),
@@ -106,6 +131,8 @@ async fn ready(facts: &Facts) -> (StatusCode, String) {
 const READY: &str = "/healthz/ready";
 const METRICS: &str = "/stats/prometheus";
 const NAMES: &str = "/debug/ndsz";
+const DRAIN: &str = "/drain";
+const DRAIN_INBOUND: &str = "/drain_listeners?inboundonly&graceful&skip_exit";
 const TEXT_OF_METRICS: &str = hawser_rt::metrics::CONTENT_TYPE;
 const NOT_READY: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
 const PAUSE: Duration = Duration::from_millis(100);

@@ -20,6 +20,7 @@ use super::{
     dns::{Dns, DnsStatus},
     seconds,
 };
+use crate::drain::Drain;
 
 /// Where every fact comes from.
 #[derive(Debug, Clone)]
@@ -36,6 +37,8 @@ pub struct Mesh {
     pub refused: Arc<AtomicU64>,
     /// Whether the workload is well, if somebody looks.
     pub health: watch::Receiver<hawser_health::Verdict>,
+    /// Whether the machine is being taken out of the mesh.
+    pub drain: Drain,
     /// The DNS proxy, if there is one.
     pub dns: Option<Dns>,
     /// Envoy's admin interface.

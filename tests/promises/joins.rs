@@ -1,6 +1,14 @@
 //! One command joins, with istioctl's files unchanged. A bad bundle changes nothing and says what
 //! to do.
 
+mod again;
+mod examples;
+mod forms;
+mod leaves;
+mod machine;
+mod oldest;
+mod web;
+
 use std::{collections::BTreeMap, fs, path::Path};
 
 use anyhow::{Result, ensure};

@@ -18,6 +18,55 @@ use nix::{
     unistd::{Pid, geteuid},
 };
 
+/// What a machine keeps over its boots. It goes when this is dropped, which has to be after the
+/// machine.
+pub(crate) struct Disk {
+    place: tempfile::TempDir,
+}
+
+impl Disk {
+    /// A fresh one, with nothing but the Debian that all of them begin with.
+    pub(crate) fn new() -> Result<Self> {
+        let tree = tree()?;
+        let disk = Self { place: tempfile::tempdir().context("make a directory")? };
+        let place = disk.place.path();
+        // What is written goes into memory: whatever lies below may not be able to be written over.
+        command("mount", &["-t", "tmpfs", "-o", "size=2g", "tmpfs", &place.to_string_lossy()])?;
+        for name in ["written", "work", "root"] {
+            fs::create_dir(place.join(name))?;
+        }
+        let shown = |name: &str| place.join(name).display().to_string();
+        let layers = format!(
+            "lowerdir={},upperdir={},workdir={}",
+            tree.display(),
+            shown("written"),
+            shown("work")
+        );
+        command("mount", &["-t", "overlay", "-o", &layers, "overlay", &shown("root")])?;
+        Ok(disk)
+    }
+
+    fn root(&self) -> PathBuf {
+        self.place.path().join("root")
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        for place in [self.root(), self.place.path().to_owned()] {
+            drop(command("umount", &["--lazy", &place.to_string_lossy()]));
+        }
+    }
+}
+
+fn command(program: &str, args: &[&str]) -> Result<()> {
+    let output = Command::new(program).args(args).output();
+    let output = output.with_context(|| format!("run {program}"))?;
+    let told = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{program} {}: {told}", args.join(" "));
+    Ok(())
+}
+
 /// One booted machine. Powered off when dropped.
 pub(crate) struct Machine {
     nspawn: Child,
@@ -26,21 +75,44 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// Boots one; the given directories of the host can be read in it, at the same place.
+    /// Boots one that is alone and keeps nothing; the given directories of the host can be read in
+    /// it, at the same place.
     pub(crate) fn boot(name: &str, shared: &[&Path]) -> Result<Self> {
+        let mut options = vec!["--private-network".to_owned(), "--volatile=overlay".to_owned()];
+        options.push(format!("--directory={}", tree()?.display()));
+        Self::boot_with(name, options, shared)
+    }
+
+    /// The same from a disk, and in a network that others are in too.
+    pub(crate) fn boot_from(
+        name: &str,
+        disk: &Disk,
+        network: &Path,
+        shared: &[&Path],
+    ) -> Result<Self> {
+        let options = vec![
+            format!("--network-namespace-path={}", network.display()),
+            // The network is the machine's own, which nspawn does not see.
+            "--capability=CAP_NET_ADMIN".to_owned(),
+            "--resolv-conf=off".to_owned(),
+            format!("--directory={}", disk.root().display()),
+        ];
+        Self::boot_with(name, options, shared)
+    }
+
+    fn boot_with(name: &str, options: Vec<String>, shared: &[&Path]) -> Result<Self> {
         ensure!(
             geteuid().is_root(),
             "this test boots a machine and needs root; `make lint unit` runs what does not"
         );
-        let tree = tree()?;
         let name = format!("hawser-{name}-{}", std::process::id());
         let groups = groups(&name)?;
         let mut boot = Command::new("sh");
         // The shell moves itself, so that nspawn starts inside a group of its own.
         boot.args(["-c", JOIN_AND_EXEC, "boot"]);
         boot.args(groups.iter().map(|group| group.join("cgroup.procs"))).arg("--");
-        boot.args(["systemd-nspawn", "-q", "--register=no", "--keep-unit", "--private-network"]);
-        boot.args(["--volatile=overlay", "--console=pipe", "--boot", "-M", &name, "-D"]).arg(&tree);
+        boot.args(["systemd-nspawn", "-q", "--register=no", "--keep-unit"]);
+        boot.args(["--console=pipe", "--boot", "-M", &name]).args(options);
         for path in shared {
             boot.arg(format!("--bind-ro={}", path.display()));
         }
@@ -231,5 +303,6 @@ shift
 exec "$@"
 "#;
 const PACKAGES: &str = "systemd,systemd-sysv,dbus,iproute2,procps,libnss-myhostname,\
-                        systemd-resolved,libnss-resolve,bind9-dnsutils,python3-minimal";
+                        systemd-resolved,libnss-resolve,bind9-dnsutils,python3-minimal,\
+                        nftables,iptables,rpm";
 const BOOT: Duration = Duration::from_secs(60);

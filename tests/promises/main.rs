@@ -13,12 +13,15 @@ mod credentials;
 mod dns;
 mod endpoints;
 mod envoy;
+mod envoy_unit;
 mod explains;
 mod identity;
+mod intercept;
 mod istiod_away;
 mod joins;
 mod kept;
 mod last_good;
+mod life;
 mod machine;
 mod modules;
 mod outages;
@@ -36,6 +39,7 @@ mod stock;
 mod strangers;
 mod trouble;
 mod versions;
+mod vm;
 
 /// The program under test.
 const HAWSER: &str = env!("CARGO_BIN_EXE_hawser");

@@ -1,4 +1,9 @@
-//! The package installs, starts on a booted systemd, and goes without a trace.
+//! The packages install, start on a booted systemd, take over from Istio's own agent, and go without
+//! a trace.
+
+mod formats;
+mod rpm;
+mod sidecar;
 
 use std::{
     path::{Path, PathBuf},
@@ -7,23 +12,34 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use hawser_harness::envoy::envoy_binary;
 
 use crate::{
     HAWSER,
-    machine::{Machine, wait_for},
+    machine::{Machine, Started, wait_for},
 };
 
 #[test]
 fn a_machine_installs_joins_starts_and_removes() -> Result<()> {
     let package = package("packages")?;
-    let mesh = Path::new(HAWSER).with_file_name("mesh");
-    let shared = [package.parent().context("a directory")?, mesh.parent().context("a directory")?];
-    let machine = Machine::boot("package", &shared)?;
+    let next = pack("packages-next", Some("9.9.9"), &["deb"])?;
+    let next = packed(&next, "deb")?;
+    let vm = Joined::boot("package", &[&package, Path::new(&next)])?;
+    let machine = &vm.machine;
     let deb = package.to_str().context("a path in UTF-8")?;
+    let before = host(machine)?;
 
     // A service that has not joined says so, and systemd does not try again.
-    machine.succeed(&["dpkg", "-i", deb])?;
-    machine.succeed(&["systemd-analyze", "verify", "--man=no", "hawser.service"])?;
+    let said = machine.succeed(&["dpkg", "-i", deb])?;
+    ensure!(said.contains("next, `hawser join BUNDLE`"), "{said}");
+    let units = machine.succeed(&["sh", "-c", "cd /lib/systemd/system; ls -d hawser*.[st]*"])?;
+    for unit in units.lines().filter(|unit| !unit.contains('@')) {
+        machine.succeed(&["systemd-analyze", "verify", "--man=no", unit])?;
+    }
+    ensure!(
+        !machine.run(&["systemctl", "is-enabled", "hawser"])?.status.success(),
+        "it is enabled"
+    );
     ensure!(!machine.run(&["systemctl", "start", "hawser"])?.status.success(), "it has not joined");
     let journal = machine.succeed(&["journalctl", "-u", "hawser", "-o", "cat"])?;
     ensure!(journal.contains("run `hawser join BUNDLE`"), "{journal}");
@@ -33,53 +49,59 @@ fn a_machine_installs_joins_starts_and_removes() -> Result<()> {
     machine.succeed(&["systemctl", "reset-failed", "hawser"])?;
 
     // With a mesh, it joins and is ready when systemctl returns.
-    let _mesh = machine.start(&[mesh.to_str().context("UTF-8")?, "--dir", "/srv/mesh"])?;
-    wait_for("the mesh in the machine", Duration::from_secs(30), || {
-        Ok(machine
-            .run(&["test", "-e", "/srv/mesh/bundle/root-cert.pem"])?
-            .status
-            .success()
-            .then_some(()))
-    })?;
-    machine.succeed(&["hawser", "join", "/srv/mesh/bundle"])?;
-    machine.succeed(&["systemctl", "enable", "--now", "hawser"])?;
-    let status = machine.succeed(&["hawser", "status"])?;
-    ensure!(status.contains("ready"), "{status}");
+    vm.join()?;
+    machine.succeed(&["systemctl", "is-enabled", "hawser"])?;
+    vm.serves("at first")?;
     let shown = machine.succeed(&["hawser", "identity", "show"])?;
     ensure!(shown.contains("at rest      plain, for its owner alone"), "{shown}");
 
-    runs_confined(&machine)?;
-    speaks_to_the_journal(&machine)?;
-
-    // An upgrade does not wait for an identity, and the new program takes over with the old one's.
-    machine.succeed(&["dpkg", "-i", deb])?;
-    wait_for("the service after an upgrade", Duration::from_secs(60), || {
-        Ok(machine.run(&["hawser", "status"])?.status.success().then_some(()))
-    })?;
+    runs_confined(machine)?;
+    speaks_to_the_journal(machine)?;
+    is_upgraded_and_downgraded(&vm, deb, &next)?;
 
     // Killed, it comes back; and the identity it has makes it ready without the token.
     machine.succeed(&["rm", "/etc/hawser/mesh/istio-token"])?;
     machine.succeed(&["systemctl", "kill", "-s", "KILL", "hawser"])?;
-    wait_for("the service after a crash", Duration::from_secs(60), || {
-        Ok(machine.run(&["hawser", "status"])?.status.success().then_some(()))
-    })?;
+    vm.serves("after a crash")?;
 
-    seals_what_it_keeps(&machine)?;
-    says_how_to_go_on_without_the_seal(&machine)?;
-    keeps_files_for_other_programs(&machine)?;
+    seals_what_it_keeps(machine)?;
+    says_how_to_go_on_without_the_seal(machine)?;
+    keeps_files_for_other_programs(machine)?;
 
-    // Removed and purged, nothing is left but the user.
+    // Removed, nothing runs and what was is there; purged, nothing is left but the user.
     machine.succeed(&["dpkg", "-r", "hawser"])?;
-    ensure!(!machine.run(&["systemctl", "is-active", "hawser"])?.status.success(), "still active");
+    let active = ["systemctl", "list-units", "hawser*", "--state=active", "--no-legend"];
+    ensure!(machine.succeed(&active)?.is_empty(), "still active: {}", machine.succeed(&active)?);
+    machine.succeed(&["test", "-s", "/var/lib/hawser/identity"])?;
+    machine.succeed(&["test", "-s", "/etc/hawser/hawser.toml"])?;
+    machine.succeed(&["systemctl", "stop", "program"])?;
+    machine.succeed(&["rm", PROGRAM_UNIT])?;
+    machine.succeed(&["systemctl", "daemon-reload"])?;
     machine.succeed(&["dpkg", "-P", "hawser"])?;
-    let look = "find / -xdev -name '*hawser*' -not -path '/proc/*' -not -path '/var/log/*'; \
-                find /etc/certs /etc/credstore.encrypted /run/hawser -mindepth 1";
-    let left = machine.run(&["sh", "-c", look])?;
-    let left = String::from_utf8_lossy(&left.stdout).into_owned();
-    let shared_name =
-        |line: &&str| shared.iter().any(|dir| line.starts_with(&*dir.to_string_lossy()));
-    let left: Vec<&str> = left.lines().filter(|line| !shared_name(line)).collect();
-    ensure!(left.is_empty(), "left behind: {left:?}");
+    let found =
+        machine.run(&["find", "/etc/certs", "/etc/credstore.encrypted", "-mindepth", "1"])?;
+    ensure!(found.stdout.is_empty(), "{}", String::from_utf8_lossy(&found.stdout));
+    nothing_else_differs(&before, &host(machine)?, &["/etc/certs", "/var/lib/systemd"])
+}
+
+/// What was changed is kept, the new program takes over with the old one's identity, and back.
+fn is_upgraded_and_downgraded(vm: &Joined, deb: &str, next: &str) -> Result<()> {
+    let machine = &vm.machine;
+    machine.succeed(&["sh", "-c", "echo '# ours' >>/etc/hawser/hawser.toml"])?;
+    let asked = ["sh", "-c", "hawser identity show --json | grep -o '\"serial.*'"];
+    let identity = machine.run(&asked)?.stdout;
+    for (package, version) in [(next, "9.9.9"), (deb, env!("CARGO_PKG_VERSION"))] {
+        let agent = vm.pid("hawser")?;
+        let envoy = vm.pid("hawser-envoy")?;
+        machine.succeed(&["dpkg", "-i", package])?;
+        vm.replaced("hawser", &agent)?;
+        vm.serves("after an upgrade")?;
+        let now = machine.succeed(&["dpkg-query", "-W", "-f", "${Version}", "hawser"])?;
+        ensure!(now == version, "{now}");
+        machine.succeed(&["grep", "-q", "^# ours", "/etc/hawser/hawser.toml"])?;
+        ensure!(vm.pid("hawser-envoy")? == envoy, "Envoy is another");
+        ensure!(machine.run(&asked)?.stdout == identity, "the identity is another");
+    }
     Ok(())
 }
 
@@ -199,13 +221,106 @@ ExecReload=/bin/cp /etc/certs/cert-chain.pem /run/program.fresh
 ExecReload=/bin/mv /run/program.fresh /run/program.read";
 const PROGRAM_UNIT: &str = "/run/systemd/system/program.service";
 
+/// A machine with a mesh on it, and Envoy where people have it.
+pub(crate) struct Joined {
+    /// Has to go before the machine.
+    _mesh: Started,
+    pub(crate) machine: Machine,
+}
+
+impl Joined {
+    /// Boots it; the packages can be read in it, where they are here.
+    pub(crate) fn boot(name: &str, packages: &[&Path]) -> Result<Self> {
+        let mesh = Path::new(HAWSER).with_file_name("mesh");
+        let envoy = envoy_binary()?;
+        let shared = packages.iter().copied().chain([mesh.as_path(), envoy.as_path()]);
+        let shared: Option<Vec<&Path>> = shared.map(Path::parent).collect();
+        let machine = Machine::boot(name, &shared.context("a directory")?)?;
+        machine.succeed(&["ln", "-s", envoy.to_str().context("UTF-8")?, "/usr/bin/envoy"])?;
+        let mesh = machine.start(&[mesh.to_str().context("UTF-8")?, "--dir", "/srv/mesh"])?;
+        wait_for("the mesh in the machine", Duration::from_secs(30), || {
+            let bundle = machine.run(&["test", "-e", "/srv/mesh/bundle/root-cert.pem"])?;
+            Ok(bundle.status.success().then_some(()))
+        })?;
+        Ok(Self { _mesh: mesh, machine })
+    }
+
+    /// Joins, once the package is there. Packet rules are for other tests: this mesh gives Envoy no
+    /// listeners for them.
+    fn join(&self) -> Result<()> {
+        let without = "/^\\[intercept\\]/,/^#mode/s/^# *enabled = .*/enabled = false/";
+        self.machine.succeed(&["sed", "-i", without, "/etc/hawser/hawser.toml"])?;
+        self.machine.succeed(&["hawser", "join", "/srv/mesh/bundle"]).map(drop)
+    }
+
+    fn serves(&self, when: &str) -> Result<()> {
+        wait_for(&format!("the service {when}"), Duration::from_secs(60), || {
+            Ok(self.machine.run(&["hawser", "status"])?.status.success().then_some(()))
+        })
+    }
+
+    pub(crate) fn pid(&self, unit: &str) -> Result<String> {
+        self.machine.succeed(&["systemctl", "show", unit, "-P", "MainPID"])
+    }
+
+    /// Another process runs than that one: nobody has waited for it.
+    pub(crate) fn replaced(&self, unit: &str, pid: &str) -> Result<()> {
+        wait_for("the new program", Duration::from_secs(60), || {
+            let now = self.pid(unit)?;
+            Ok((now != pid && now != "0\n").then_some(()))
+        })
+    }
+}
+
+/// What a package may not change: rules, routes, addresses, accounts, units and files.
+fn host(machine: &Machine) -> Result<String> {
+    machine.succeed(&["sh", "-c", HOST])
+}
+
+/// What differs has that name in it, or is the user, who stays.
+fn nothing_else_differs(before: &str, after: &str, but: &[&str]) -> Result<()> {
+    let expected = |line: &&str| {
+        line.starts_with("istio-proxy:") || but.iter().any(|name| line.starts_with(name))
+    };
+    let lost: Vec<_> =
+        before.lines().filter(|l| !after.contains(l)).filter(|l| !expected(l)).collect();
+    let left: Vec<_> =
+        after.lines().filter(|l| !before.contains(l)).filter(|l| !expected(l)).collect();
+    ensure!(left.is_empty() && lost.is_empty(), "left: {left:#?}\nlost: {lost:#?}");
+    Ok(())
+}
+
+const HOST: &str = "nft -s list ruleset; \
+    for family in -4 -6; do ip $family rule; ip $family route show table all | sort; done; \
+    ip -o address show | sed 's/ *valid_lft.*//'; getent passwd; getent group; \
+    systemctl list-unit-files --no-legend --no-pager | sort; \
+    find / -xdev \\( -path /proc -o -path /sys -o -path /dev -o -path /run -o -path /tmp \
+    -o -path /var/log/journal -o -path /var/lib/dpkg -o -path /srv -o -path /var/cache/apt -o -path /var/tmp \
+    -o -name __pycache__ \\) -prune -o -print | sort";
+
 /// The package, made of the program under test, in a directory that nobody else makes it in.
 pub(crate) fn package(directory: &str) -> Result<PathBuf> {
+    packed(&pack(directory, None, &["deb"])?, "deb").map(PathBuf::from)
+}
+
+/// The program under test in some formats, as that version if not its own.
+fn pack(directory: &str, version: Option<&str>, formats: &[&str]) -> Result<PathBuf> {
     let output = Path::new(env!("CARGO_TARGET_TMPDIR")).join("packages").join(directory);
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/build-deb.sh");
-    let build = Command::new(script).arg(HAWSER).arg(&output).output()?;
+    drop(std::fs::remove_dir_all(&output));
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/build.sh");
+    let mut build = Command::new(script);
+    build.arg(HAWSER).arg(&output).args(formats).env("QUICK", "1");
+    build.envs(version.map(|version| ("VERSION", version)));
+    let build = build.output()?;
     let said = String::from_utf8_lossy(&build.stderr).into_owned();
-    ensure!(build.status.success(), "build-deb.sh: {said}");
-    let mut packages = std::fs::read_dir(&output)?.filter_map(Result::ok).map(|entry| entry.path());
-    packages.find(|path| path.extension().is_some_and(|ext| ext == "deb")).context("no package")
+    ensure!(build.status.success(), "build.sh: {said}");
+    Ok(output)
+}
+
+/// The file of a format.
+fn packed(directory: &Path, extension: &str) -> Result<String> {
+    let mut packages = std::fs::read_dir(directory)?.filter_map(Result::ok).map(|e| e.path());
+    let package = packages.find(|path| path.extension().is_some_and(|ext| ext == extension));
+    let package = package.with_context(|| format!("no {extension} in {}", directory.display()))?;
+    Ok(package.to_str().context("a path in UTF-8")?.to_owned())
 }

@@ -120,7 +120,7 @@ async fn all_streams_of_a_machine_are_one_workload_and_the_agents_own_registers_
 }
 
 /// An Envoy that is not the agent's child, with the agent's bootstrap.
-async fn own_envoy(rig: &Rig) -> Result<Envoy> {
+pub(crate) async fn own_envoy(rig: &Rig) -> Result<Envoy> {
     let admin = rig.vm.status().await?.envoy.admin;
     let envoy = Envoy::start(&bootstrap(rig)?, admin, rig.vm.root()).await?;
     rig.envoy_ready().await?;
@@ -155,7 +155,7 @@ fn connected(seen: &Seen, before: usize) -> Option<u64> {
 }
 
 /// The machine as istiod knows it, when it is there.
-async fn only_entry(istiod: &FakeIstiod) -> Result<(String, WorkloadEntry)> {
+pub(crate) async fn only_entry(istiod: &FakeIstiod) -> Result<(String, WorkloadEntry)> {
     let there = |seen: &Seen| {
         let mut entries = seen.registry.entries.values();
         entries.any(|entry| !entry.streams.is_empty())
@@ -168,7 +168,10 @@ async fn only_entry(istiod: &FakeIstiod) -> Result<(String, WorkloadEntry)> {
 }
 
 /// Does something while which the machine must not go from the mesh.
-async fn never_gone<T>(istiod: &FakeIstiod, work: impl Future<Output = Result<T>>) -> Result<T> {
+pub(crate) async fn never_gone<T>(
+    istiod: &FakeIstiod,
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
     let gone = async {
         // It gives up now and then.
         while istiod.until("no entry", |seen| seen.registry.entries.is_empty()).await.is_err() {}

@@ -1,5 +1,7 @@
 //! An agent that restarts drops nothing: an Envoy of its own serves on, and finds the agent again.
 
+mod dropped;
+
 use anyhow::{Context as _, Result, ensure};
 use hawser_harness::{envoy::Envoy, wait::wait_for};
 

@@ -88,6 +88,11 @@ impl Rig {
         serde_json::from_slice(&output.stdout).with_context(|| said(&output))
     }
 
+    /// What programs would have to wait for, whatever systemd was told.
+    pub(crate) async fn waits_for(&self) -> Result<Value> {
+        Ok(self.status().await?["waits_for"].take())
+    }
+
     /// Where the agent answers DNS.
     pub(crate) async fn dns(&self) -> Result<SocketAddr> {
         let dns = self.vm.status().await?.dns.context("no DNS")?;

@@ -90,8 +90,9 @@ async fn a_second_agent_is_refused_and_the_first_goes_on() -> Result<()> {
     let mut second = rig.vm.spawn(&[], &[])?;
     let ended = second.wait_exit(hawser_harness::wait::PATIENCE).await?;
 
-    assert_eq!(ended.code(), Some(1));
-    ensure!(second.tail().contains("sds.sock"), "{}", second.tail());
+    assert_eq!(ended.code(), Some(75));
+    let said = second.tail();
+    ensure!(said.contains(&format!("process {} runs here already", first.pid())), "{said}");
     assert_eq!(rig.status().await?["state"], "ready");
     ensure!(alive(first.pid()));
     Ok(())

@@ -16,7 +16,7 @@ use hawser_harness::{
     wait::wait_for,
 };
 use nix::sys::signal::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::rig::{Rig, said};
 
@@ -202,7 +202,8 @@ async fn a_clock_that_is_wrong_at_the_first_boot_is_named_and_healed_by_setting_
 
         let told = troubled(&rig).await?["trouble"].to_string();
         ensure!(told.contains("this machine's clock"), "{ahead} s ahead: {told}");
-        ensure!(!agent.notified().ready, "{ahead} s ahead: ready without an identity");
+        let waits = rig.waits_for().await?;
+        ensure!(waits == json!(["identity"]), "{ahead} s ahead: waits for {waits}");
 
         clock.set(0)?;
         // The library wakes nobody when the clock is set; the kernel would.
@@ -224,12 +225,18 @@ async fn a_clock_that_was_wrong_at_boot_gives_the_kept_pair_back_without_the_aut
         rig.vm.env = clock.env();
         let mut agent = rig.vm.spawn(&[], &[])?;
         troubled(&rig).await?;
-        ensure!(!agent.notified().ready, "{ahead} s ahead: ready without an identity");
+        let waits = rig.waits_for().await?;
+        ensure!(waits == json!(["identity"]), "{ahead} s ahead: waits for {waits}");
 
         clock.set(0)?;
         agent.signal(Signal::SIGUSR1)?;
 
-        agent.until("ready by the right time", |told| told.ready).await?;
+        wait_for("an identity by the right time", async || {
+            let waits = rig.waits_for().await?;
+            ensure!(waits == json!([]), "waits for {waits}");
+            Ok(())
+        })
+        .await?;
         assert_eq!(identity(&rig).await?["spiffe_id"], rig.mesh.identity());
         agent.terminate().await?;
     }

@@ -242,7 +242,7 @@ impl Count {
         self.0.store(u64::try_from(value).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    fn now(&self) -> u64 {
+    pub(crate) fn now(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }

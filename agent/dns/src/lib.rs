@@ -18,6 +18,7 @@ pub mod name;
 pub mod neighbours;
 pub mod reply;
 pub mod resolv;
+pub mod sign;
 pub mod table;
 
 mod cache;

@@ -19,6 +19,7 @@ use crate::counts::{Counts, Source};
 use crate::listen::{tcp, udp};
 use crate::proxy::{Shared, hand_on};
 use crate::relay::{Asker, Relay};
+use crate::sign;
 use crate::table::{Search, Table};
 
 /// One of those who answer, to be run on a thread and a runtime of its own.
@@ -95,6 +96,9 @@ impl Place {
             far: !near,
         };
         let action = answer::answer(packet, &view, transport, dice, out);
+        if action == Action::Refuse && sign::is_question(packet) {
+            return action;
+        }
         self.counts.queries.add();
         match action {
             Action::Answer => self.counts.note(Source::Table, transport, out),

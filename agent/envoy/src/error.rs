@@ -12,6 +12,32 @@ pub enum Error {
     Missing { path: PathBuf },
     #[error("{} may not be executed; run chmod +x on it or name the path of another Envoy", path.display())]
     NotExecutable { path: PathBuf },
+    #[error(
+        "there is no Envoy on this machine: install Istio's (istio-sidecar, /usr/local/bin/envoy) or \
+         another (/usr/bin/envoy: a package of envoyproxy.io, or `func-e use` and a link to what it \
+         has fetched), or name one with envoy.binary in /etc/hawser/hawser.toml"
+    )]
+    NoEnvoy,
+    #[error("{} does not say that it is an Envoy; name the path of another", path.display())]
+    NotEnvoy { path: PathBuf },
+    #[error(
+        "intercept.mode is tproxy, for which Envoy needs CAP_NET_ADMIN: `systemctl edit \
+         hawser-envoy`, and say there [Service] AmbientCapabilities=CAP_NET_ADMIN \
+         CapabilityBoundingSet=CAP_NET_ADMIN"
+    )]
+    Powerless,
+    #[error("start what takes Envoy's log")]
+    Log { source: io::Error },
+    #[error("make {}", path.display())]
+    Directory { path: PathBuf, source: io::Error },
+    #[error("note in {}", path.display())]
+    Note { path: PathBuf, source: BoxError },
+    #[error("read Envoy's bootstrap {}", path.display())]
+    Bootstrap { path: PathBuf, source: io::Error },
+    #[error("write Envoy's bootstrap {}", path.display())]
+    Copy { path: PathBuf, source: hawser_state::Error },
+    #[error("Envoy refuses its bootstrap, and there is none that it was ready with: {said}")]
+    Refused { said: String },
     #[error("start {}; is it an Envoy for this machine's processor and C library?", path.display())]
     Start { path: PathBuf, source: io::Error },
     #[error(

@@ -31,7 +31,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::{Error, admin::Admin, leftover};
+use crate::{Error, admin::Admin, drain, leftover};
 pub use ending::Ending;
 use restarts::Restarts;
 
@@ -47,6 +47,8 @@ pub struct Options {
     /// `terminationDrainDuration`: how long connections may take to end by themselves. Zero for
     /// no draining at all.
     pub drain: Duration,
+    /// Ports of listeners whose connections nobody waits for.
+    pub own_ports: Vec<u16>,
     /// How long Envoy may take to end once it has been told to.
     pub patience: Duration,
     /// How long to wait before it is started again.
@@ -173,14 +175,19 @@ async fn live(
 /// Lets Envoy's connections end, then Envoy.
 async fn finish(mut envoy: Child, options: &Options) -> Result<Ending, Error> {
     if !options.drain.is_zero() {
-        match Admin::new(options.admin).with_limit(DRAIN_ANSWER).drain().await {
-            Ok(()) => {
-                if let Ok(status) = timeout(options.drain, envoy.wait()).await {
-                    return ending(status);
-                }
-            }
-            // One that does not hear has nothing to wait for.
-            Err(error) => debug!(error = %Chain(&error), "envoy not drained"),
+        let drained = drain::Options {
+            admin: Admin::new(options.admin),
+            limit: options.drain,
+            own_ports: options.own_ports.clone(),
+        };
+        let drained = async { drain::drain(&drained, |step| info!(%step, "envoy drains")).await };
+        tokio::select! {
+            status = envoy.wait() => return ending(status),
+            drained = drained => match drained {
+                Ok(step) => info!(%step, "envoy drained"),
+                // One that does not hear has nothing to wait for.
+                Err(error) => debug!(error = %Chain(&error), "envoy not drained"),
+            },
         }
     }
     signal(&envoy, Signal::SIGTERM)?;

@@ -7,6 +7,8 @@ use std::time::{Duration, SystemTime};
 pub struct Progress {
     /// What is wrong, and since when. None while all is well.
     pub wrong: Option<(String, SystemTime)>,
+    /// When the pair from before the start has expired, which is not served for that.
+    pub expired: Option<SystemTime>,
     /// When the next certificate is asked for, or the next attempt is made. None where the next
     /// one comes by itself.
     pub next: Option<SystemTime>,

@@ -109,10 +109,13 @@ impl<'a> Rotation<'a> {
         self.trust = Some(trust);
         let at_rest = if sealed { AtRest::Sealed } else { AtRest::Plain };
         self.around.publisher.progress(|progress| progress.at_rest = at_rest);
-        let expired = self.now().duration_since(identity.not_after()).ok();
+        let end = identity.not_after();
+        let expired = self.now().duration_since(end).ok();
         self.held = Some(Held::Kept(identity));
         if !self.take_up().await {
             warn!(?expired, "certificate from before is not valid now, and not served");
+            let end = expired.map(|_| end);
+            self.around.publisher.progress(|progress| progress.expired = end);
         }
     }
 

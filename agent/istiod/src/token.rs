@@ -18,6 +18,8 @@ pub struct TokenFacts {
     pub audiences: Vec<String>,
     /// When it stops being accepted (`exp`); never, if it does not say.
     pub expires: Option<SystemTime>,
+    /// When it was made (`iat`), if it says.
+    pub issued: Option<SystemTime>,
 }
 
 /// Why istiod will not take a token.
@@ -85,7 +87,8 @@ pub fn open(token: &str) -> Result<TokenFacts, TokenProblem> {
         None | Some(Value::Null) => None,
         Some(exp) => Some(instant(exp).ok_or_else(|| wrong("its exp is not a time"))?),
     };
-    Ok(TokenFacts { issuer: text("iss"), subject: text("sub"), audiences, expires })
+    let issued = claims.get("iat").and_then(instant);
+    Ok(TokenFacts { issuer: text("iss"), subject: text("sub"), audiences, expires, issued })
 }
 
 /// A NumericDate (RFC 7519 §2): seconds since 1970, possibly with a fraction, which is dropped.
@@ -142,7 +145,8 @@ pub(crate) fn listed(audiences: &[String]) -> String {
 }
 
 /// A duration in the one unit that a human would use.
-pub(crate) struct Span(pub(crate) Duration);
+#[derive(Clone, Copy, Debug)]
+pub struct Span(pub Duration);
 
 impl std::fmt::Display for Span {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -114,6 +114,12 @@ impl Bundle {
         self.ends.iter().min().copied()
     }
 
+    /// The first second of the root that begins first.
+    pub fn first_start(&self) -> Option<SystemTime> {
+        let starts = self.ders.iter().filter_map(|der| chain::validity(der).ok());
+        starts.map(|(start, _)| start).min()
+    }
+
     /// The roots as what a verifier takes.
     pub(crate) fn anchors(&self) -> RootCertStore {
         let mut store = RootCertStore::empty();

@@ -23,6 +23,34 @@ impl Cidr {
         Self { address, bits }
     }
 
+    /// The address, with the bits that do not count as they were written.
+    pub const fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// How many bits from the left count.
+    pub const fn bits(&self) -> u8 {
+        self.bits
+    }
+
+    /// The same range, with the bits that do not count cleared.
+    #[must_use]
+    pub fn masked(&self) -> Self {
+        let address = match self.address {
+            IpAddr::V4(own) => {
+                let ignored = 32_u32.saturating_sub(self.bits.into());
+                let kept = u32::MAX.checked_shl(ignored).unwrap_or(0);
+                IpAddr::V4((own.to_bits() & kept).into())
+            }
+            IpAddr::V6(own) => {
+                let ignored = 128_u32.saturating_sub(self.bits.into());
+                let kept = u128::MAX.checked_shl(ignored).unwrap_or(0);
+                IpAddr::V6((own.to_bits() & kept).into())
+            }
+        };
+        Self { address, bits: self.bits }
+    }
+
     /// Whether it holds the address. IPv4 written as IPv6 is IPv4.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address.to_canonical()) {
@@ -95,6 +123,20 @@ mod tests {
         ];
         for (range, address, holds) in cases {
             assert_eq!(cidr(range).contains(address.parse().unwrap()), holds, "{range} {address}");
+        }
+    }
+
+    #[test]
+    fn a_range_is_masked_to_what_counts() {
+        let cases = [
+            ("10.1.2.3/8", "10.0.0.0/8"),
+            ("10.1.2.3/32", "10.1.2.3/32"),
+            ("10.1.2.3/0", "0.0.0.0/0"),
+            ("2001:db8::1/33", "2001:db8::/33"),
+            ("::1/0", "::/0"),
+        ];
+        for (written, masked) in cases {
+            assert_eq!(cidr(written).masked().to_string(), masked);
         }
     }
 

@@ -49,6 +49,14 @@ pub enum Error {
     NotifyAddress { socket: OsString },
     #[error("use notification socket {}", socket.display())]
     NotifySocket { socket: OsString, source: io::Error },
+    #[error("lock {}", path.display())]
+    Lock { path: PathBuf, source: io::Error },
+    #[error(
+        "process {} runs here already and holds {}: stop that one first",
+        pid.map_or_else(|| "of unknown number".to_owned(), |pid| pid.to_string()),
+        path.display()
+    )]
+    Held { path: PathBuf, pid: Option<u32> },
     #[error("install the handler of {signal}")]
     Signal { signal: &'static str, source: io::Error },
     #[error("command `{text}` cannot be used: {problem}")]

@@ -3,14 +3,37 @@
 //! A gate dropped unopened stays closed for ever. It has no `Drop` on purpose: a task that fails
 //! on its way up must not report ready on its way out.
 
+mod settled;
+
 use std::{fmt, sync::Arc};
 
 use tokio::sync::watch;
+
+pub use settled::{Settled, Unless};
 
 /// The gates of a process, which is ready once all of them are open.
 #[derive(Clone)]
 pub struct Gates {
     all: Arc<watch::Sender<Vec<Entry>>>,
+}
+
+/// Tells of gates that open.
+pub struct Changes(watch::Receiver<Vec<Entry>>);
+
+impl Changes {
+    /// Returns when a gate has opened since the last call; never when all of them are gone. Cancel
+    /// safe.
+    pub async fn next(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+impl fmt::Debug for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Changes").finish_non_exhaustive()
+    }
 }
 
 /// The right to open one gate, once.
@@ -44,9 +67,20 @@ impl Gates {
 
     /// Returns when every gate is open. Cancel safe.
     pub async fn all_open(&self) {
+        self.open_besides(&[]).await;
+    }
+
+    /// Returns when every gate is open but for those with these names. Cancel safe.
+    pub async fn open_besides(&self, spared: &[&str]) {
         let mut gates = self.all.subscribe();
+        let open = |gate: &Entry| gate.open || spared.contains(&gate.name);
         // The sender lives in `self`, so the channel cannot close while this waits.
-        drop(gates.wait_for(|gates| gates.iter().all(|gate| gate.open)).await);
+        drop(gates.wait_for(|gates| gates.iter().all(open)).await);
+    }
+
+    /// What returns at each change of a gate.
+    pub fn changes(&self) -> Changes {
+        Changes(self.all.subscribe())
     }
 }
 
@@ -116,6 +150,18 @@ mod tests {
         tokio::join!(waiting.all_open(), async move { gate.open() });
 
         assert!(gates.closed().is_empty());
+    }
+
+    #[tokio::test]
+    async fn some_gates_need_not_be_waited_for() {
+        let gates = Gates::default();
+        let (identity, dns) = (gates.gate("identity"), gates.gate("dns"));
+        let mut changes = gates.changes();
+
+        tokio::join!(gates.open_besides(&["identity"]), changes.next(), async { dns.open() });
+
+        assert_eq!(gates.closed(), ["identity"]);
+        drop(identity);
     }
 
     #[test]

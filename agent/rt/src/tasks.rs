@@ -19,7 +19,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::{BoxError, Chain};
+use crate::{BoxError, Chain, Pulse};
 
 /// The long-running tasks of a process.
 #[derive(Debug, Default)]
@@ -30,6 +30,8 @@ pub struct Tasks {
     /// Those that go on until all others have ended, and what tells them.
     lasting: HashSet<Id>,
     last: CancellationToken,
+    /// Those that have a thread of their own.
+    pulse: Pulse,
 }
 
 /// Why and how [`Tasks::run`] came to its end.
@@ -104,7 +106,10 @@ impl Tasks {
     {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let (tell, ended) = oneshot::channel();
+        let member = self.pulse.member(name);
         let run = move || {
+            // Ends with the runtime.
+            drop(runtime.spawn(member.answer()));
             let ended = runtime.block_on(task(stop));
             // Nobody waits for it when the process is over.
             drop(tell.send(ended.map_err(BoxError::from)));
@@ -114,6 +119,12 @@ impl Tasks {
         let id = self.running.spawn(ended).id();
         self.names.insert(id, name);
         Ok(id)
+    }
+
+    /// What asks those that have a thread of their own whether it turns; given once, when all of
+    /// them are there.
+    pub fn pulse(&mut self) -> Pulse {
+        std::mem::take(&mut self.pulse)
     }
 
     /// Runs until `shutdown` resolves or a task ends, then stops the others within `grace`.

@@ -11,12 +11,14 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
+use tokio::io::Interest;
 use tokio::net::UnixDatagram;
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::store::{Handing, Store, receive};
 use crate::wait::{PATIENCE, until, wait_for};
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -32,6 +34,8 @@ pub struct Notified {
     pub status: Vec<String>,
     /// How often WATCHDOG=1 was said.
     pub watchdog: usize,
+    /// How often RELOADING=1 was said, and READY=1 in all.
+    pub reloads: (usize, usize),
 }
 
 /// A running `hawser run`; it and what it has started are killed when this is dropped.
@@ -46,6 +50,7 @@ pub struct Agent {
     notified: watch::Receiver<Notified>,
     _listener: JoinSet<()>,
     _socket: TempDir,
+    _handing: Option<Handing>,
 }
 
 impl Agent {
@@ -75,16 +80,17 @@ impl Agent {
     ) -> Result<Self> {
         let args: Vec<&OsStr> = args.iter().map(AsRef::as_ref).collect();
         let env: Vec<_> = env.iter().map(|(key, value)| (key.into(), value.into())).collect();
-        Self::spawn_under(&[], binary, root, &args, &env)
+        Self::spawn_under((&[], None), binary, root, &args, &env)
     }
 
     /// Starts it by a command that ends in executing the words behind its own, such as that of a
-    /// [disk](crate::disk::Disk::under); it must not become another process by that.
+    /// [disk](crate::disk::Disk::under); it must not become another process by that. A store keeps
+    /// what it is sent, and hands over what it has.
     ///
     /// # Errors
     /// When it cannot be started.
     pub fn spawn_under(
-        under: &[OsString],
+        (under, store): (&[OsString], Option<&Store>),
         binary: &Path,
         root: &Path,
         args: &[&OsStr],
@@ -99,8 +105,11 @@ impl Agent {
         let file = file.with_context(|| format!("open {}", log.display()))?;
         // A session of its own: its Envoy is in it too, whatever process group that is given.
         let mut command = Command::new("setsid");
+        let handing = store.map(Store::hands_over).transpose()?;
+        command.args(handing.iter().flat_map(|handing| &handing.command));
         command.args(under).arg(binary).arg("run").arg("--root").arg(root).args(args);
         command.env_clear().env("PATH", PATH).env("NOTIFY_SOCKET", &path);
+        command.envs(store.map(|_| ("FDSTORE", "64")));
         command.envs(env.iter().map(|(key, value)| (key, value)));
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
         command.kill_on_drop(true);
@@ -109,7 +118,7 @@ impl Agent {
         let pid = Pid::from_raw(i32::try_from(pid)?);
         let (sender, notified) = watch::channel(Notified::default());
         let mut listener = JoinSet::new();
-        listener.spawn(listen(datagrams, sender));
+        listener.spawn(listen(datagrams, sender, store.cloned()));
         let root = root.to_owned();
         Ok(Self {
             root,
@@ -120,6 +129,7 @@ impl Agent {
             notified,
             _listener: listener,
             _socket: socket,
+            _handing: handing,
         })
     }
 
@@ -321,14 +331,23 @@ pub(crate) async fn hawser_with(
     output.with_context(|| format!("run {}", binary.display()))
 }
 
-async fn listen(socket: UnixDatagram, told: watch::Sender<Notified>) {
+async fn listen(socket: UnixDatagram, told: watch::Sender<Notified>, store: Option<Store>) {
     let mut buffer = vec![0; 64 * 1024];
-    while let Ok(length) = socket.recv(&mut buffer).await {
+    while socket.readable().await.is_ok() {
+        let received = socket.try_io(Interest::READABLE, || receive(&socket, &mut buffer));
+        let Ok((length, came)) = received else { continue };
         let text = String::from_utf8_lossy(buffer.get(..length).unwrap_or_default()).into_owned();
+        if let Some(store) = &store {
+            store.heed(&text, came);
+        }
         told.send_modify(|told| {
             for line in text.lines() {
                 match line.split_once('=') {
-                    Some(("READY", "1")) => told.ready = true,
+                    Some(("READY", "1")) => {
+                        told.ready = true;
+                        told.reloads.1 += 1;
+                    }
+                    Some(("RELOADING", "1")) => told.reloads.0 += 1,
                     Some(("STOPPING", "1")) => told.stopping = true,
                     Some(("WATCHDOG", "1")) => told.watchdog += 1,
                     Some(("STATUS", text)) => told.status.push(text.to_owned()),

@@ -116,15 +116,23 @@ impl Bundle {
     /// # Errors
     /// When the archive cannot be written.
     pub fn write_tar(&self, path: &Path) -> Result<()> {
-        let file = File::create(path).with_context(|| format!("create {}", path.display()))?;
-        let mut archive = tar::Builder::new(file);
+        let mut file = File::create(path).with_context(|| format!("create {}", path.display()))?;
+        file.write_all(&self.tar()?).with_context(|| format!("write {}", path.display()))
+    }
+
+    /// The same archive, in memory.
+    ///
+    /// # Errors
+    /// When the files cannot be made.
+    pub fn tar(&self) -> Result<Vec<u8>> {
+        let mut archive = tar::Builder::new(Vec::new());
         for (name, body) in self.files()? {
             let mut header = tar::Header::new_gnu();
             header.set_size(u64::try_from(body.len())?);
             header.set_mode(MODE);
             archive.append_data(&mut header, name, body.as_slice())?;
         }
-        archive.finish().with_context(|| format!("finish {}", path.display()))
+        archive.into_inner().context("finish the archive")
     }
 
     fn files(&self) -> Result<BTreeMap<&'static str, Vec<u8>>> {

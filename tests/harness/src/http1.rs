@@ -8,10 +8,11 @@ use anyhow::{Context, Result};
 use bytes::Bytes;
 use http::{Method, Request};
 use http_body_util::{BodyExt, Empty};
-use hyper::client::conn::http1::handshake;
+use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -79,4 +80,46 @@ pub async fn call(
     };
     let reply = timeout(LIMIT, call).await.with_context(|| format!("{addr} is silent"))?;
     reply.with_context(|| format!("{method} http://{addr}{path}"))
+}
+
+/// A connection that stays open from one request to the next.
+#[derive(Debug)]
+pub struct Open {
+    addr: SocketAddr,
+    sender: SendRequest<Empty<Bytes>>,
+    _connection: JoinSet<()>,
+}
+
+impl Open {
+    /// Connects.
+    ///
+    /// # Errors
+    /// When nobody listens there.
+    pub async fn to(addr: SocketAddr) -> Result<Self> {
+        let stream = TcpStream::connect(addr).await.with_context(|| format!("connect {addr}"))?;
+        let (sender, connection) = handshake(TokioIo::new(stream)).await?;
+        let mut moved = JoinSet::new();
+        // How it ends, the next request knows.
+        moved.spawn(async move { drop(connection.await) });
+        Ok(Self { addr, sender, _connection: moved })
+    }
+
+    /// Sends a request on it; answers the status.
+    ///
+    /// # Errors
+    /// When the connection is gone, or there is no answer within ten seconds.
+    pub async fn status(&mut self, path: &str, host: &str) -> Result<u16> {
+        let request = Request::builder().uri(path).header("host", host);
+        let request = request.body(Empty::<Bytes>::new())?;
+        let exchange = async {
+            self.sender.ready().await?;
+            let response = self.sender.send_request(request).await?;
+            let status = response.status().as_u16();
+            response.into_body().collect().await?;
+            anyhow::Ok(status)
+        };
+        let status = timeout(LIMIT, exchange).await;
+        let status = status.with_context(|| format!("{} is silent", self.addr))?;
+        status.with_context(|| format!("on a connection to {}", self.addr))
+    }
 }

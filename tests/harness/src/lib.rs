@@ -24,6 +24,7 @@ pub mod resolver;
 pub mod service;
 pub mod sidecar;
 pub mod spire;
+pub mod store;
 pub mod time;
 pub mod token;
 pub mod traffic;

@@ -39,6 +39,8 @@ impl Net {
         let peer = ["peer", "name", CABLE, "netns", &there.name];
         ip(&[&["link", "add", CABLE, "netns", &self.name, "type", "veth"][..], &peer].concat())?;
         for (end, address) in [(self, from), (there, to)] {
+            // No address but the one that is given to it.
+            end.ip(&["link", "set", CABLE, "addrgenmode", "none"])?;
             end.ip(&["address", "add", &format!("{address}/24"), "dev", CABLE])?;
             end.ip(&["link", "set", CABLE, "up"])?;
         }
@@ -51,6 +53,14 @@ impl Net {
     /// When there is no way to it.
     pub fn gateway(&self, address: Ipv4Addr) -> Result<()> {
         self.ip(&["route", "add", "default", "via", &address.to_string()])
+    }
+
+    /// Takes the cable away, at both ends.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn cut(&self) -> Result<()> {
+        self.ip(&["link", "delete", CABLE])
     }
 
     /// Where it can be opened.

@@ -15,6 +15,7 @@ use crate::agent::{Agent, hawser_with};
 use crate::ca::Certified;
 use crate::free;
 use crate::mesh::Mesh;
+use crate::store::Store;
 
 /// A machine: everything of it is under one directory, and no port is fixed.
 #[derive(Debug, Clone)]
@@ -26,6 +27,8 @@ pub struct Vm {
     /// The command that the agent is started by, such as that of a
     /// [disk](crate::disk::Disk::under).
     pub under: Vec<OsString>,
+    /// What keeps the agent's sockets from one start to the next, if anything does.
+    pub store: Option<Store>,
     /// Variables that the agent and every command on it have, such as those of a
     /// [clock](crate::faketime::Faketime::env).
     pub env: Vec<(OsString, OsString)>,
@@ -89,6 +92,7 @@ impl Vm {
             root: root.to_owned(),
             envoy: None,
             under: Vec::new(),
+            store: None,
             env: Vec::new(),
         };
         vm.settings(&settings)?;
@@ -178,7 +182,16 @@ impl Vm {
     /// # Errors
     /// When it fails; the text is what it printed.
     pub async fn join(&self, bundle: &Path) -> Result<()> {
-        let output = self.hawser(&["join", &bundle.to_string_lossy()]).await?;
+        self.join_with(bundle, &[]).await
+    }
+
+    /// Runs `hawser join BUNDLE` with more arguments.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn join_with(&self, bundle: &Path, args: &[&str]) -> Result<()> {
+        let bundle = bundle.to_string_lossy();
+        let output = self.hawser(&[&["join", &*bundle][..], args].concat()).await?;
         let printed = [output.stdout, output.stderr].concat();
         let printed = String::from_utf8_lossy(&printed);
         ensure!(output.status.success(), "hawser join ended with {}:\n{printed}", output.status);
@@ -210,7 +223,13 @@ impl Vm {
         let args: Vec<_> = args.iter().map(OsStr::new).collect();
         let more = env.iter().map(|(key, value)| (key.into(), value.into()));
         let env: Vec<_> = self.env.iter().cloned().chain(more).collect();
-        Agent::spawn_under(&self.under, &self.binary, &self.root, &args, &env)
+        Agent::spawn_under(
+            (&self.under, self.store.as_ref()),
+            &self.binary,
+            &self.root,
+            &args,
+            &env,
+        )
     }
 
     /// What the agent says of itself.

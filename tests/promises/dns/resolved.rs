@@ -119,7 +119,7 @@ impl Vm {
             Ok(there.status.success().then_some(()))
         })?;
         machine.succeed(&["sh", "-c", &format!("{SET_UP}\nsystemctl restart systemd-resolved")])?;
-        machine.succeed(&["hawser", "join", "/srv/mesh/bundle"])?;
+        machine.succeed(&["hawser", "join", "--no-start", "/srv/mesh/bundle"])?;
         let vm = Self { _mesh: mesh, machine, clients };
         vm.finds("resolvectl", &["resolvectl", "query", OUTSIDE], &outside())?;
         Ok(vm)

@@ -36,7 +36,7 @@ async fn another_account(flavour: Flavour) -> Result<()> {
     let first = books(&rig)?;
     let bundle = Bundle::new(&rig.mesh.istiod, NAMESPACE, "db", GROUP)?;
     bundle.write(&rig.file("other"))?;
-    rig.vm.join(&rig.file("other")).await?;
+    rig.vm.join_with(&rig.file("other"), &["--replace"]).await?;
     // Its certificate comes while there is no Envoy yet.
     rig.vm.envoy = None;
     rig.vm.start_with(&flags, &[]).await?.terminate().await?;

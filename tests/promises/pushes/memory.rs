@@ -1,13 +1,22 @@
 //! Memory of a process, by what the kernel says.
 
-use std::{fs, io::Write as _};
+use std::{fs, io::Write as _, path::Path};
 
 use anyhow::{Context as _, Result, ensure};
 use hawser_harness::wait::wait_for;
 
 /// Bytes that are resident.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Memory(usize);
+
+/// What the unit of the agent lets it have (MemoryMax=).
+pub(super) fn of_the_unit() -> Result<Memory> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd/hawser.service");
+    let unit = fs::read_to_string(path).context("read the unit")?;
+    let most = unit.lines().find_map(|line| line.strip_prefix("MemoryMax="));
+    let most = most.and_then(|most| most.strip_suffix('M')).context("no MemoryMax in MB")?;
+    Ok(Memory(most.parse::<usize>()? << 20))
+}
 
 impl Memory {
     /// What it needs when it has nothing to do: waits until that does not change. What it had
@@ -34,6 +43,18 @@ impl Memory {
     /// By how much that is more.
     pub(super) fn over(self, idle: Self) -> usize {
         self.0.saturating_sub(idle.0)
+    }
+
+    /// The most of its own that it has had: the pages of its program can be had again, and of a
+    /// program with all that a debugger wants they are many.
+    pub(super) fn own_peak(pid: i32) -> Result<Self> {
+        let (peak, of_files) = (Self::peak(pid)?, Self::field(pid, "RssFile:")?);
+        Ok(Self(peak.over(of_files)))
+    }
+
+    /// Two of it.
+    pub(super) fn twice(self) -> Self {
+        Self(self.0 * 2)
     }
 
     fn field(pid: i32, name: &str) -> Result<Self> {

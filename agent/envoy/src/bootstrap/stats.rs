@@ -53,7 +53,11 @@ const ADDRESS: &str = "{pod_ip}";
 const PREFIXES: &[&str] =
     &["cluster_manager", "listener_manager", "server", "cluster.xds-grpc", "wasm"];
 const SUFFIXES: &[&str] = &["rbac.allowed", "rbac.denied", "shadow_allowed", "shadow_denied"];
-const REGEXES: &[&str] = &[r"vhost\..*\.route\..*"];
+const REGEXES: &[&str] = &[
+    r"vhost\..*\.route\..*",
+    // What a drain waits for, without those of single workers.
+    r"listener\.[0-9a-f_.\[\]]+\.downstream_cx_active",
+];
 
 /// Of Envoy's own statistics; a name ends at the `;` of an `alt_stat_name`.
 const ENVOY_TAGS: &[(&str, &str)] = &[

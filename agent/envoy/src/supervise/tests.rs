@@ -50,6 +50,7 @@ impl Stage {
             arguments,
             admin,
             drain: Duration::ZERO,
+            own_ports: Vec::new(),
             patience: Duration::from_secs(60),
             backoff: Backoff::new(Duration::from_millis(1), Duration::from_millis(5)),
             state: sender,

@@ -59,7 +59,7 @@ fn each_step_is_told_in_the_managers_words() {
 
 #[test]
 fn a_status_is_one_short_line() {
-    let long = "ä".repeat(300);
+    let long = "ä".repeat(600);
     let cut = "ä".repeat(STATUS_LIMIT);
     let cases = [
         ("", ""),
@@ -106,7 +106,9 @@ fn the_watchdog_is_fed_at_half_its_limit() {
     let cases =
         [(None, None), (Some(seconds(30)), Some(seconds(15))), (Some(Duration::ZERO), None)];
     for (limit, interval) in cases {
-        assert_eq!(manager.notifier(limit).watchdog(), interval, "{limit:?}");
+        let notifier = manager.notifier(limit);
+        assert_eq!(notifier.watchdog(), interval, "{limit:?}");
+        assert_eq!(notifier.watchdog_limit(), interval.map(|half| half * 2), "{limit:?}");
     }
 }
 

@@ -1,11 +1,17 @@
-//! A listener that stays where it is: when its file is removed or replaced, it is bound again.
+//! A listener that stays where it is: when its file is removed or replaced, it is bound again; and
+//! the service manager may keep it for the next life of the process.
+
+mod kept;
 
 use std::{
     fmt, io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll, ready},
     time::{Duration, SystemTime},
 };
@@ -17,6 +23,7 @@ use tokio::{
 };
 use tracing::{info, warn};
 
+use self::kept::Kept;
 use super::{Access, Error, bind};
 use crate::{Backoff, Chain, Throttle, files::Watch};
 
@@ -42,6 +49,8 @@ struct Claimed {
     path: PathBuf,
     /// The file that was bound; none when it was given up.
     file: Mutex<Option<Print>>,
+    /// How often it was bound again.
+    again: AtomicU64,
 }
 
 /// Tells one file from another. The number alone does not: it may be given to the next one at
@@ -56,6 +65,8 @@ struct Print {
 struct Hinge {
     claim: Claim,
     access: Access,
+    /// Who has the listener too, and the file in its care.
+    kept: Option<Kept>,
     backoff: Backoff,
     /// Returns when the file may have changed, or is to be looked at again.
     stirred: Pin<Box<dyn Future<Output = Watch> + Send + Sync>>,
@@ -67,19 +78,36 @@ impl Door {
         let access = access.into();
         let watch = Watch::new([path.to_owned()]);
         let listener = bind(path, access)?;
-        let claimed = Claimed { path: path.to_owned(), file: Mutex::new(Print::of(path)) };
+        Ok(Self::hung(listener, watch, access, (path, Print::of(path))))
+    }
+
+    fn hung(
+        listener: UnixListener,
+        watch: Watch,
+        access: Access,
+        (path, file): (&Path, Option<Print>),
+    ) -> Self {
+        let again = AtomicU64::new(0);
+        let claimed = Claimed { path: path.to_owned(), file: Mutex::new(file), again };
         let hinge = Hinge {
             claim: Claim(Arc::new(claimed)),
             access,
+            kept: None,
             backoff: Backoff::new(RETRY_MIN, RETRY_MAX),
             stirred: stirred(watch, None),
         };
-        Ok(Self { listener, former: None, hinge: Some(hinge) })
+        Self { listener, former: None, hinge: Some(hinge) }
     }
 
     /// What this door has bound; none for one that was made of a listener.
     pub fn claim(&self) -> Option<Claim> {
         self.hinge.as_ref().map(|hinge| hinge.claim.clone())
+    }
+
+    /// Whether the file is to stay when the process ends, because the service manager has the
+    /// listener as well.
+    pub fn is_kept(&self) -> bool {
+        self.hinge.as_ref().is_some_and(|hinge| hinge.kept.is_some())
     }
 
     /// The next connection, whoever it is from.
@@ -115,6 +143,11 @@ impl Claim {
         &self.0.path
     }
 
+    /// How often it was bound again.
+    pub fn again(&self) -> u64 {
+        self.0.again.load(Ordering::Relaxed)
+    }
+
     /// Takes the file away, if it is still the one that was bound, and ends the claim: it is not
     /// bound again.
     pub fn remove(&self) -> io::Result<()> {
@@ -129,7 +162,7 @@ impl Claim {
 impl Hinge {
     /// Binds anew if the file is not the one that was bound.
     fn look(&mut self, watch: Watch) -> Option<UnixListener> {
-        let Claimed { path, file } = &*self.claim.0;
+        let Claimed { path, file, again: count } = &*self.claim.0;
         let mut file = file.lock();
         let mut again = None;
         let mut listener = None;
@@ -137,7 +170,11 @@ impl Hinge {
             match bind(path, self.access) {
                 Ok(bound) => {
                     *file = Print::of(path);
+                    count.fetch_add(1, Ordering::Relaxed);
                     self.backoff.reset();
+                    if let Some(kept) = &mut self.kept {
+                        kept.replace(&bound, path, *file);
+                    }
                     info!(path = %path.display(), "socket was taken away, and is bound again");
                     listener = Some(bound);
                 }

@@ -93,8 +93,13 @@ async fn a_small_disk_is_filled_cleared_and_made_read_only_for_the_agent_alone()
     };
     fs::File::create(place.join("kept")).unwrap();
     let env = [("ACT".into(), "serve".into())];
-    let started =
-        Agent::spawn_under(&disk.under(), Path::new(SCRIPT), root.path(), &[OsStr::new("x")], &env);
+    let started = Agent::spawn_under(
+        (&disk.under(), None),
+        Path::new(SCRIPT),
+        root.path(),
+        &[OsStr::new("x")],
+        &env,
+    );
     let mut agent = started.unwrap().ready().await.unwrap();
     let pid = agent.pid();
     let write = |name: &str, length: usize| {

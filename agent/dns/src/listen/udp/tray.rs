@@ -136,6 +136,7 @@ impl Tray {
         let started = Instant::now();
         let Self { packets, heads, outs, clients, dice, .. } = self;
         clients.clear();
+        let (arrived, before) = (heads.len(), place.counts.queries.now());
         let sight = place.sight();
         for (packet, head) in packets.chunks_exact(ROOM).zip(heads.drain(..)) {
             let (Some(packet), Some(out)) = (packet.get(..head.len), outs.get_mut(clients.len()))
@@ -149,7 +150,10 @@ impl Tray {
         }
         drop(sight);
         port.send_all(place, outs, clients);
-        let all = u64::try_from(clients.len()).unwrap_or(0);
+        // Signs of life are answered, and are nobody's questions.
+        let asked = place.counts.queries.now().wrapping_sub(before);
+        let [arrived, answered] = [arrived, clients.len()].map(|n| u64::try_from(n).unwrap_or(0));
+        let all = answered.saturating_sub(arrived.saturating_sub(asked));
         place.counts.took(Source::Table, started.elapsed(), all);
     }
 }

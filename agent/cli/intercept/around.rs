@@ -1,0 +1,121 @@
+//! What is around the guard: the settings, the agent, and the names that the agent knows.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use hawser_dns::sign;
+use hawser_intercept::{
+    guard::{Settings, Surroundings},
+    plan::{Machine, Plan, Warning},
+    view::{Sights, View},
+};
+use hawser_node::addresses;
+use hawser_rt::{BoxError, Cidr};
+use serde::Deserialize;
+use tokio::task::spawn_blocking;
+
+use super::Wrong;
+use crate::{
+    cli::{Context, ask::Said},
+    config::{
+        Config,
+        paths::Paths,
+        problem::Problems,
+        source::{self, Environment, Flag},
+    },
+    life::reload::not_joined,
+    options,
+};
+
+/// Where settings come from, and where the agent is.
+pub(super) struct Around {
+    paths: Paths,
+    environment: Environment,
+    flags: Vec<Flag>,
+}
+
+/// What the agent says at `/intercept`.
+#[derive(Deserialize)]
+struct Told {
+    vips: Vec<String>,
+}
+
+/// What is to be loaded on this machine at this moment.
+pub(super) struct Planned {
+    pub(super) settings: Settings,
+    pub(super) machine: Machine,
+    pub(super) view: View,
+    pub(super) plan: Plan,
+    pub(super) warnings: Vec<Warning>,
+}
+
+impl Around {
+    pub(super) fn of(context: &Context) -> Self {
+        Self {
+            paths: context.paths.clone(),
+            environment: context.environment.clone(),
+            flags: context.flags.clone(),
+        }
+    }
+
+    /// The settings, or all that is wrong with them.
+    pub(super) fn read(&self) -> Result<Settings, Problems> {
+        let sources = source::read(&self.paths, &self.environment, &self.flags);
+        if !sources.joined {
+            return Err(Problems(vec![not_joined()]));
+        }
+        let config = Config::load(&self.paths, &sources)?;
+        let intercept = &config.intercept;
+        Ok(Settings {
+            enabled: intercept.enabled && !config.identity.only,
+            options: options::intercept(&config),
+            on_failure: intercept.on_failure,
+            hold: intercept.hold,
+            unheeded: intercept.unheeded.clone(),
+            machine: Arc::new(move || {
+                let here = addresses::order(config.node.ip, None, &source::addresses());
+                options::intercept::machine(&config, &here)
+            }),
+        })
+    }
+
+    /// All of it at once, for a command that ends.
+    pub(super) async fn planned(&self) -> Result<Planned, Wrong> {
+        let settings = self.read()?;
+        let vips = self.vips().await.unwrap_or_default();
+        let view = View::look(&Sights::default(), vips)?;
+        let machine = view.of((settings.machine)(), &settings.options);
+        let (plan, warnings) = Plan::new(&settings.options, &machine);
+        Ok(Planned { settings, machine, view, plan, warnings })
+    }
+}
+
+impl Surroundings for Around {
+    fn settings(&self) -> Result<Settings, BoxError> {
+        Ok(self.read()?)
+    }
+
+    async fn answers(&self, address: SocketAddr) -> bool {
+        sign::of_life(address).await.is_ok()
+    }
+
+    async fn vips(&self) -> Option<Vec<Cidr>> {
+        let socket = self.paths.admin_socket();
+        let asked = spawn_blocking(move || {
+            let said = Said::ask(&socket, "/intercept").ok()?;
+            if said.status != 200 {
+                return None;
+            }
+            let told: Told = serde_json::from_str(&said.text().ok()?).ok()?;
+            told.vips.iter().map(|vip| vip.parse().ok()).collect()
+        });
+        asked.await.ok().flatten()
+    }
+}
+
+impl Planned {
+    /// What the settings do not do, in words.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let warnings = self.warnings.iter().map(ToString::to_string);
+        warnings.chain(self.settings.unheeded.iter().cloned()).collect()
+    }
+}

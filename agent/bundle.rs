@@ -208,6 +208,9 @@ impl<'a> Reading<'a> {
     }
 
     fn wrong(&mut self, name: &str, what: impl Into<String>) {
+        if self.problems.len() >= MAX_PROBLEMS {
+            return;
+        }
         let file = self.place.join(name);
         self.problems.push(Problem::with(file.display().to_string(), what));
     }

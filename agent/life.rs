@@ -97,9 +97,15 @@ impl Life {
     async fn names_are_answered(&self) {
         let dns = self.facts.mesh.as_ref().and_then(|mesh| mesh.dns.as_ref());
         for address in dns.iter().flat_map(|dns| &dns.listen) {
-            while let Err(error) = hawser_dns::sign::of_life(*address).await {
-                warn!(%address, %error, "DNS cannot be asked");
-                sleep(AGAIN).await;
+            let answered = async {
+                while let Err(error) = hawser_dns::sign::of_life(*address).await {
+                    warn!(%address, %error, "DNS cannot be asked");
+                    sleep(AGAIN).await;
+                }
+            };
+            // One that cannot be asked, behind a filter, is no reason never to be ready.
+            if hawser_rt::awake(ANSWER, answered).await.is_none() {
+                warn!(%address, "DNS does not answer here; does a filter drop what is asked?");
             }
         }
     }
@@ -203,5 +209,6 @@ fn with_main(mut pulse: Pulse, tasks: &mut Tasks) -> Pulse {
 const IDENTITY: &str = "identity";
 /// How long systemd waits for an identity.
 const PATIENCE: Duration = Duration::from_secs(30);
+const ANSWER: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_secs(1);
 const BREATH: Duration = Duration::from_millis(200);

@@ -36,7 +36,9 @@ upgraded() {
     ! sidecar || /usr/libexec/hawser/take-over --keep-envoy || true
     if booted; then
         systemctl daemon-reload
-        systemctl try-restart --no-block hawser.service hawser-intercept.service || true
+        # By itself it waits for nobody; together with the agent it would, until that is ready.
+        systemctl try-restart hawser-intercept.service || true
+        systemctl try-restart --no-block hawser.service || true
     fi
 }
 
@@ -48,9 +50,8 @@ removing() {
             'hawser-reload@*.path' 2>/dev/null || true
     fi
     # Where a guard died, or the host was booted with rules that somebody had saved.
-    if ! hawser intercept clear >/dev/null 2>&1; then
-        nft delete table inet hawser 2>/dev/null || true
-    fi
+    hawser intercept clear >/dev/null 2>&1 || true
+    nft delete table inet hawser 2>/dev/null || true
     /usr/libexec/hawser/take-over --give-back || true
     systemctl disable --quiet hawser.service 2>/dev/null || true
     for link in /etc/systemd/system/*.wants/hawser-reload@*.path; do
@@ -68,8 +69,11 @@ removed() {
 # State, what was joined, and certificates exported to the usual place. The user stays, for files
 # elsewhere may be its own, and its number would be given to somebody else.
 purged() {
-    rm -rf /var/lib/hawser /var/lib/hawser-* /var/cache/hawser /run/hawser /run/hawser-* /etc/hawser/mesh /etc/hawser/mesh.*
-    rm -rf /etc/systemd/system/hawser.service.d /etc/systemd/system/hawser-*.service.d
+    rm -rf /var/lib/hawser /var/lib/hawser-envoy /var/cache/hawser /etc/hawser/mesh /etc/hawser/mesh.*
+    rm -rf /run/hawser /run/hawser-envoy /run/hawser-intercept
+    for unit in hawser hawser-envoy hawser-intercept hawser-ready hawser-resolved; do
+        rm -rf "/etc/systemd/system/$unit.service.d"
+    done
     rm -f /etc/credstore.encrypted/hawser.seal /usr/libexec/hawser/envoy
     rm -f /var/log/istio/envoy.log /var/log/istio/envoy.log.* /var/log/istio/envoy.log-*
     for directory in /etc/credstore.encrypted /etc/hawser /usr/libexec/hawser; do

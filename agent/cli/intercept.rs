@@ -4,7 +4,7 @@ mod adopt;
 mod apply;
 mod around;
 mod changes;
-mod clear;
+pub(super) mod clear;
 mod guard;
 mod plan;
 mod show;

@@ -8,7 +8,7 @@ use std::{
 use clap::Args;
 use hawser_rt::Chain;
 
-use super::{Context, Exit, ask, complain, say};
+use super::{Context, Exit, ask, complain, intercept::clear, say};
 use crate::{
     config::{Config, paths, source},
     install::{
@@ -139,6 +139,10 @@ impl Plan {
                 "the agent still runs (pid {}): stop it, and say this again",
                 running.pid
             ));
+        }
+        // Rules that were loaded by hand would have nobody behind them.
+        if context.paths.is_system() && nix::unistd::geteuid().is_root() {
+            clear::on_leaving(context)?;
         }
         removal::remove(&self.remove).map_err(|error| Chain(&error).to_string())?;
         removal::tidy(&context.paths);

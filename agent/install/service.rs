@@ -81,11 +81,13 @@ impl Service {
         jobs.any(|job| !["", "0"].contains(&job))
     }
 
-    /// Has the agent started at every boot, and Istio's own no more.
-    pub fn enable(&self) -> Result<(), Error> {
+    /// Has the agent started at every boot, and Istio's own no more. That one is stopped only if
+    /// ours starts `now`.
+    pub fn enable(&self, now: bool) -> Result<(), Error> {
         let path = PathBuf::from(TAKE_OVER);
         if path.exists() {
-            let run = Command::new(&path).arg("--replace").stdin(Stdio::null()).status();
+            let how = if now || !self.booted { "--replace" } else { "--next-boot" };
+            let run = Command::new(&path).arg(how).stdin(Stdio::null()).status();
             run.map_err(|source| Error::Run { path, source })?;
         }
         self.told(&["enable", "--quiet", AGENT]).map(drop)
@@ -108,6 +110,7 @@ impl Service {
         Ok(said
             .lines()
             .filter_map(|line| line.split_whitespace().next())
+            .filter(|unit| ours(unit))
             .map(str::to_owned)
             .collect())
     }
@@ -119,6 +122,7 @@ impl Service {
         let mut units: Vec<String> = said
             .lines()
             .filter_map(|line| line.split_whitespace().next())
+            .filter(|unit| ours(unit))
             .map(str::to_owned)
             .collect();
         // Those of a template are links, and the list knows the template alone.
@@ -180,12 +184,20 @@ pub fn complaint(output: &Output) -> String {
     if lines.is_empty() { output.status.to_string() } else { lines.join(" ") }
 }
 
+/// Whether a unit is ours, and does not only begin as ours do.
+fn ours(unit: &str) -> bool {
+    [AGENT, ENVOY, INTERCEPT].contains(&unit)
+        || OTHERS.contains(&unit)
+        || unit.starts_with("hawser-reload@")
+}
+
 /// The unit of the agent; what else there is comes and goes with it.
 pub const AGENT: &str = "hawser.service";
 /// Of the package: stops and disables the service of `istio-sidecar`, where that is.
 const TAKE_OVER: &str = "/usr/libexec/hawser/take-over";
 const ENVOY: &str = "hawser-envoy.service";
 const INTERCEPT: &str = "hawser-intercept.service";
+const OTHERS: [&str; 3] = ["hawser-ready.service", "hawser-resolved.service", "hawser.target"];
 /// There while systemd is what has booted the machine.
 const BOOTED: &str = "/run/systemd/system";
 const PLACES: [&str; 2] = ["/usr/bin/systemctl", "/bin/systemctl"];

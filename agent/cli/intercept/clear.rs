@@ -3,7 +3,13 @@
 use std::time::Duration;
 
 use clap::Args;
-use hawser_intercept::{Error, apply, gates::Gates, job, trial::Trial};
+use hawser_intercept::{
+    Error,
+    apply::{self, Places},
+    gates::Gates,
+    job,
+    trial::Trial,
+};
 
 use super::{Wrong, nft, places, runtime};
 use crate::cli::{Context, Exit, say};
@@ -36,19 +42,32 @@ impl Clear {
                      `systemctl stop hawser` removes everything");
                 return Ok(Exit::Ok);
             };
-            match nft() {
-                Ok(nft) => apply::clear(&nft, &places).await?,
-                // Without the program nobody has loaded rules; the rest may be there.
-                Err(Error::NoNft | Error::OnlyIptables) => apply::forget(&places)?,
-                Err(error) => return Err(error.into()),
-            }
-            Trial::forget(&places)?;
+            remove(&places).await?;
             if !self.after_guard {
                 say("nothing is redirected, and nothing of hawser is left in the kernel");
             }
             Ok(Exit::Ok)
         })
     }
+}
+
+/// Takes everything out of the kernel, where no guard puts it back.
+async fn remove(places: &Places) -> Result<(), Error> {
+    match nft() {
+        Ok(nft) => apply::clear(&nft, places).await?,
+        // Without the program nobody has loaded rules; the rest may be there.
+        Err(Error::NoNft | Error::OnlyIptables) => apply::forget(places)?,
+        Err(error) => return Err(error),
+    }
+    Trial::forget(places)
+}
+
+/// For who leaves the mesh: what was loaded by hand goes as well.
+pub(in crate::cli) fn on_leaving(context: &Context) -> Result<(), String> {
+    let said = |error: &dyn std::error::Error| hawser_rt::Chain(error).to_string();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| said(&error))?;
+    runtime.block_on(remove(&places(context))).map_err(|error| said(&error))
 }
 
 /// Whether rules are to stay though a guard has ended: because systemd starts another one.

@@ -60,7 +60,8 @@ impl Join {
         if self.no_start || self.offline || !service.booted {
             return enabled;
         }
-        let runs = service.state().is_ok_and(|state| state.active == "active");
+        let state = service.state();
+        let runs = state.is_ok_and(|state| !["inactive", "failed"].contains(&&*state.active));
         let now = if runs { "and it is restarted now" } else { "and now" };
         format!("{enabled}, {now}")
     }

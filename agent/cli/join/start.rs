@@ -37,7 +37,7 @@ impl Join {
             });
             return Exit::Ok;
         };
-        if let Err(error) = service.enable() {
+        if let Err(error) = service.enable(!(self.no_start || self.offline)) {
             complain(format_args!("hawser: {}", Chain(&error)));
             return Exit::Failed;
         }
@@ -48,8 +48,9 @@ impl Join {
             }
             return Exit::Ok;
         }
+        // One that is only starting has read what was there before, too.
         let state = service.state();
-        let runs = state.is_ok_and(|state| state.active == "active");
+        let runs = state.is_ok_and(|state| !["inactive", "failed"].contains(&&*state.active));
         match self.started(context, &service, runs && changed) {
             Ok(started) => told(context, config, self.wait, started),
             Err(error) => {

@@ -1,7 +1,7 @@
 //! The Envoy of this machine: where it is, and what it says of itself.
 
 use std::{
-    fmt,
+    fmt, io,
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
@@ -42,8 +42,13 @@ pub async fn version(binary: &Path) -> Result<Version, Error> {
     let mut command = Command::new(binary);
     command.arg("--version").stdin(Stdio::null()).kill_on_drop(true);
     let foreign = || Error::NotEnvoy { path: binary.to_owned() };
-    let output = timeout(LIMIT, command.output()).await.map_err(|_late| foreign())?;
-    let output = output.map_err(|source| unstartable(binary.to_owned(), source))?;
+    // Late, or killed: that may be the machine's trouble, and is tried again.
+    let failed = |source| unstartable(binary.to_owned(), source);
+    let output = timeout(LIMIT, command.output()).await;
+    let output = output.map_err(|_late| failed(io::ErrorKind::TimedOut.into()))?.map_err(failed)?;
+    if output.status.code().is_none() {
+        return Err(failed(io::Error::other(format!("--version: {}", output.status))));
+    }
     parse(&String::from_utf8_lossy(&output.stdout)).ok_or_else(foreign)
 }
 

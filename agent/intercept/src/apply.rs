@@ -6,7 +6,7 @@
 
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::ErrorKind;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::PathBuf;
 
 use hawser_rt::Cidr;
@@ -118,7 +118,8 @@ impl Places {
         let path = || self.directory.clone();
         make.map_err(|source| Error::Directory { path: path(), source })?;
         let path = self.directory.join(name);
-        let file = File::options().create(true).append(true).open(&path);
+        // Who can open it can hold it, and so everything up.
+        let file = File::options().create(true).append(true).mode(0o600).open(&path);
         file.map_err(|source| Error::Lock { path, source })
     }
 }

@@ -11,6 +11,7 @@ use crate::program;
 /// The guard's unit.
 pub const UNIT: &str = "hawser-intercept.service";
 
+const TRIES: usize = 3;
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// Whether the unit is stopped to be started again. Where that cannot be told, it is not.
@@ -26,8 +27,14 @@ pub async fn is_stopped(unit: &str) -> bool {
 async fn jobs() -> Option<String> {
     let systemctl = program::find(Path::new("/"), "systemctl")?;
     let list = ["list-jobs", "--no-legend", "--no-pager", "--full", "--plain"];
-    let ran = program::run(&systemctl, &list, "", LIMIT).await.ok()?;
-    ran.status.success().then_some(ran.output)
+    for _ in 0..TRIES {
+        // The first one may be hit by the very signal that it is asked about.
+        let ran = program::run(&systemctl, &list, "", LIMIT).await;
+        if let Some(ran) = ran.ok().filter(|ran| ran.status.success()) {
+            return Some(ran.output);
+        }
+    }
+    None
 }
 
 /// `123 hawser-intercept.service restart running`.

@@ -24,6 +24,8 @@ pub(super) struct Keep {
     nft: Nft,
     places: Places,
     loaded: Option<Loaded>,
+    /// Whether something is there that this guard has not loaded, or not as it is.
+    left: bool,
     /// When the gate for questions was opened last.
     refreshed: Option<Instant>,
     pub(super) repairs: u64,
@@ -56,6 +58,7 @@ impl Keep {
             nft,
             places,
             loaded: None,
+            left: false,
             refreshed: None,
             repairs: 0,
             drift: None,
@@ -64,8 +67,10 @@ impl Keep {
     }
 
     /// What an earlier guard has left open.
-    pub(super) async fn found(&self) -> Result<Gates<bool>, Error> {
-        let listing = self.nft.table().await?.unwrap_or_default();
+    pub(super) async fn found(&mut self) -> Result<Gates<bool>, Error> {
+        let listing = self.nft.table().await?;
+        self.left = listing.is_some();
+        let listing = listing.unwrap_or_default();
         Ok(gates::listed(&listing).map(|_, open| open.is_open()))
     }
 
@@ -97,9 +102,12 @@ impl Keep {
                 }
                 self.nft.gates(&open, &turned).await?;
             }
-            None if self.loaded.is_none() && gates == Gates::default() => return Ok(trial),
+            None if self.loaded.is_none() && !self.left && gates == Gates::default() => {
+                return Ok(trial);
+            }
             None => {
                 let listing = apply::apply(&self.nft, wanted.plan, &open, &self.places).await?;
+                self.left = false;
                 self.loaded = listing.map(|listing| Loaded {
                     plan: wanted.plan.clone(),
                     groups: wanted.groups.to_vec(),
@@ -143,6 +151,7 @@ impl Keep {
         self.hits = listing.as_deref().map(report::hits).unwrap_or_default();
         if let Some(what) = &wrong {
             self.loaded = None;
+            self.left = listing.is_some();
             self.refreshed = None;
             self.repairs = self.repairs.saturating_add(1);
             self.drift = Some(Drift { at: report::seconds(), what: what.clone() });
@@ -152,7 +161,7 @@ impl Keep {
 
     /// Whether anything is loaded.
     pub(super) fn holds(&self) -> bool {
-        self.loaded.is_some()
+        self.loaded.is_some() || self.left
     }
 
     /// Which gates were opened last.
@@ -165,6 +174,7 @@ impl Keep {
         let _alone = self.places.alone()?;
         apply::clear(&self.nft, &self.places).await?;
         self.loaded = None;
+        self.left = false;
         Trial::forget(&self.places)
     }
 }

@@ -137,6 +137,8 @@ pub(super) struct Guard<'a, S> {
     pub(super) machine: Machine,
     pub(super) plan: Plan,
     pub(super) warnings: Vec<String>,
+    /// Who was found on Envoy's port last.
+    squats: Option<(u16, u32)>,
     /// Questions to the agent that are on their way.
     pub(super) asking: bool,
     pub(super) looking: bool,
@@ -154,7 +156,7 @@ pub(super) struct Guard<'a, S> {
 impl<'a, S: Surroundings> Guard<'a, S> {
     async fn begin(parts: Parts<'a, S>) -> Result<Self, Error> {
         let Parts { surroundings, settings, root, places, sights, notifier } = parts;
-        let keep = Keep::new(Nft::find(&root)?, places.clone());
+        let mut keep = Keep::new(Nft::find(&root)?, places.clone());
         let mut core = Core::new(settings.on_failure, settings.hold);
         core.resume(&keep.found().await?, Instant::now());
         let look_up = Arc::clone(&settings.machine);
@@ -176,6 +178,7 @@ impl<'a, S: Surroundings> Guard<'a, S> {
             machine,
             plan,
             warnings: Vec::new(),
+            squats: None,
             asking: false,
             looking: false,
             trial: Trial::None,
@@ -209,6 +212,11 @@ impl<'a, S: Surroundings> Guard<'a, S> {
             (machine.ipv4, machine.ipv6) = (self.machine.ipv4, self.machine.ipv6);
         }
         if machine == self.machine {
+            // Whoever sits on a port may have come or gone.
+            if self.squatter() != self.squats {
+                let (_, warnings) = Plan::new(&self.settings.options, &self.machine);
+                self.warn(warnings.iter().map(ToString::to_string).collect());
+            }
             return;
         }
         self.machine = machine;
@@ -223,14 +231,19 @@ impl<'a, S: Surroundings> Guard<'a, S> {
     /// Tells of warnings that are new.
     fn warn(&mut self, mut warnings: Vec<String>) {
         warnings.extend(self.settings.unheeded.iter().cloned());
-        let ports = self.view.squatter(&self.plan, &self.settings.options, &self.machine);
-        warnings.extend(ports.map(|(port, uid)| {
+        self.squats = self.squatter();
+        warnings.extend(self.squatter().map(|(port, uid)| {
             format!("port {port} is not Envoy's but user {uid}'s: nothing is sent there")
         }));
         for warning in warnings.iter().filter(|warning| !self.warnings.contains(warning)) {
             warn!(warning, "interception");
         }
         self.warnings = warnings;
+    }
+
+    /// Who listens where Envoy would, and is not Envoy.
+    fn squatter(&self) -> Option<(u16, u32)> {
+        self.view.squatter(&self.plan, &self.settings.options, &self.machine)
     }
 
     fn names_units(&self) -> bool {
@@ -345,7 +358,12 @@ impl<'a, S: Surroundings> Guard<'a, S> {
 
     /// Makes the kernel what is wanted, and says so.
     async fn put(&mut self) {
-        let gates = if self.settings.enabled { self.core.gates() } else { Gates::default() };
+        let mut gates = if self.settings.enabled { self.core.gates() } else { Gates::default() };
+        // Whoever has taken Envoy's port while it was away is not given what was meant for it. One
+        // beside an Envoy that listens cannot switch the mesh off.
+        if !self.core.listens() && self.squatter().is_some() {
+            (gates.outbound, gates.inbound) = (false, false);
+        }
         let groups: Vec<_> = self.machine.units.values().map(|group| group.id).collect();
         let put = if self.settings.enabled {
             let wanted = Wanted { plan: &self.plan, groups: &groups, gates };

@@ -20,7 +20,11 @@ installed() {
             return 0
         fi
     fi
-    echo "hawser: next, \`hawser join BUNDLE\` and \`systemctl enable --now hawser\`"
+    if [ -d /etc/hawser/mesh ]; then
+        echo "hawser: this machine has joined; next, \`systemctl enable --now hawser\`"
+    else
+        echo "hawser: next, \`hawser join BUNDLE\`"
+    fi
     for envoy in /usr/local/bin/envoy /usr/bin/envoy /usr/libexec/hawser/envoy /opt/envoy/bin/envoy; do
         [ ! -x "$envoy" ] || return 0
     done
@@ -70,6 +74,7 @@ removed() {
 # elsewhere may be its own, and its number would be given to somebody else.
 purged() {
     rm -rf /var/lib/hawser /var/lib/hawser-envoy /var/cache/hawser /etc/hawser/mesh /etc/hawser/mesh.*
+    rm -f /etc/hawser/.removed
     rm -rf /run/hawser /run/hawser-envoy /run/hawser-intercept
     for unit in hawser hawser-envoy hawser-intercept hawser-ready hawser-resolved; do
         rm -rf "/etc/systemd/system/$unit.service.d"

@@ -10,7 +10,11 @@ mod wait;
 use std::io;
 
 use clap::{Args, Subcommand};
-use hawser_envoy::{launch::Launch, log::level::Level, unit};
+use hawser_envoy::{
+    launch::Launch,
+    log::level::Level,
+    unit::{self, Unit},
+};
 use hawser_rt::Chain;
 use nix::sys::stat::fstat;
 use tokio::runtime::{Builder, Runtime};
@@ -98,9 +102,16 @@ fn launch(paths: &Paths) -> Option<Launch> {
     unit::read(&Launch::path(&paths.run()))
 }
 
-/// The same for a command that is of no use without it.
+/// Whether the Envoy that runs was started with what the agent says now.
+pub(super) fn is_current(paths: &Paths) -> bool {
+    let unit = Unit::under(paths.root());
+    launch(paths).is_none_or(|launch| unit.is_current(&paths.bootstrap(), &launch))
+}
+
+/// How the Envoy that runs was started, or is to be; for a command that is of no use without it.
 fn known(paths: &Paths) -> Result<Launch, Exit> {
-    launch(paths).ok_or_else(|| {
+    let started = Unit::under(paths.root()).started().map(|started| started.launch);
+    started.or_else(|| launch(paths)).ok_or_else(|| {
         let path = Launch::path(&paths.run());
         complain(format_args!(
             "hawser: no agent has said where Envoy is: {} is missing; start hawser.service",

@@ -103,6 +103,16 @@ impl Service {
         command
     }
 
+    /// Envoy, and what sends traffic to it, go on as they were when the agent is restarted. What was
+    /// joined anew is theirs too.
+    pub fn follow(&self, envoy: bool) -> Result<(), Error> {
+        self.told(&["--no-block", "try-reload-or-restart", INTERCEPT])?;
+        if envoy {
+            self.told(&["--no-block", "try-restart", ENVOY])?;
+        }
+        Ok(())
+    }
+
     /// Which of our units are loaded, and run or wait to.
     pub fn running(&self) -> Result<Vec<String>, Error> {
         let list = ["list-units", "--plain", "--no-legend", "--full", "hawser*"];

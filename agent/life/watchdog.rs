@@ -7,6 +7,7 @@
 
 use std::{
     collections::{BTreeSet, HashSet},
+    io::ErrorKind,
     net::SocketAddr,
     sync::Arc,
     time::Duration,
@@ -91,13 +92,22 @@ async fn ask(dns: Option<&Dns>, limit: Duration) -> Vec<(SocketAddr, bool)> {
     for &address in &dns.listen {
         asked.spawn(async move {
             let answer = awake(limit, hawser_dns::sign::of_life(address)).await;
-            (address, matches!(answer, Some(Ok(()))))
+            match answer {
+                None => Some((address, false)),
+                Some(Ok(())) => Some((address, true)),
+                Some(Err(error)) if error.kind() == ErrorKind::ConnectionRefused => {
+                    Some((address, false))
+                }
+                // Who cannot ask, for want of sockets or of a way there, has not been left without
+                // an answer.
+                Some(Err(_)) => None,
+            }
         });
     }
-    let answers = asked.join_all().await;
+    let answers = asked.join_all().await.into_iter().flatten();
     // In a flood an answer may be lost for long, while thousands of others are given.
     let busy = dns.proxy.totals().queries != before;
-    answers.into_iter().map(|(address, answers)| (address, answers || busy)).collect()
+    answers.map(|(address, answers)| (address, answers || busy)).collect()
 }
 
 impl Judge {

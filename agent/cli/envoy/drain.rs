@@ -62,11 +62,10 @@ impl Drain {
             }
         };
         let limit = self.limit.map_or(launch.drain, Duration::from_secs);
-        let told = tell(context);
         match runtime() {
             Ok(runtime) => {
                 let listeners = Listeners { voice, manager };
-                runtime.block_on(drained(&launch, limit, told, &unit, &listeners));
+                runtime.block_on(drained(context, &launch, limit, &unit, &listeners));
                 Exit::Ok
             }
             Err(exit) => exit,
@@ -86,9 +85,9 @@ fn tell(context: &Context) -> Told {
 }
 
 async fn drained(
+    context: &Context,
     launch: &Launch,
     limit: Duration,
-    told: Told,
     unit: &Unit,
     Listeners { voice, manager }: &Listeners,
 ) {
@@ -96,8 +95,9 @@ async fn drained(
     if let Err(error) = admin.ready().await {
         return voice.info(format_args!("drain: envoy does not answer: {}", Chain(&error)));
     }
+    let told = tell(context);
     if look(launch).await.is_ok() {
-        keep(unit, launch, *voice);
+        keep(unit, *voice);
     }
     let say = |line: String| {
         voice.info(format_args!("drain: {line}"));
@@ -109,15 +109,22 @@ async fn drained(
         manager.extend(wait + SLACK);
         sleep(wait).await;
     } else {
-        let reason = told.reason.unwrap_or_default();
+        let reason = told.reason.as_deref().unwrap_or_default();
         say(format!("the mesh cannot be told, nothing is waited for: {reason}"));
     }
     if limit.is_zero() {
         return;
     }
     manager.extend(limit + SLACK);
+    // An agent that was started anew meanwhile would offer the machine to the mesh again.
+    let say_again = |step: Step| {
+        if told.told {
+            drop(tell(context));
+        }
+        say(step.to_string());
+    };
     let options = drain::Options { admin, limit, own_ports: launch.own_ports.clone() };
-    match drain::drain(&options, |step| say(step.to_string())).await {
+    match drain::drain(&options, say_again).await {
         Ok(step @ (Step::Empty | Step::Gone | Step::Waits { .. })) => say(step.to_string()),
         Ok(step @ Step::Late { .. }) => {
             voice.warn(format_args!("drain: {step}; envoy.drain says how long is waited"));

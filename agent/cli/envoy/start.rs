@@ -39,6 +39,7 @@ struct Ready {
     binary: PathBuf,
     version: String,
     chosen: Chosen,
+    launch: Launch,
 }
 
 impl Start {
@@ -100,7 +101,7 @@ async fn prepare(context: &Context, unit: &Unit, voice: Voice) -> Result<Ready, 
             "envoy is started with the last bootstrap that it was ready with; the newest is no good: {refused}"
         ));
     }
-    Ok(Ready { binary, version, chosen })
+    Ok(Ready { binary, version, chosen, launch })
 }
 
 /// What the agent says, when it has said it.
@@ -124,7 +125,7 @@ async fn told(paths: &Paths, voice: Voice) -> Launch {
 
 /// Returns only what has kept it from doing so.
 fn become_envoy(ready: &Ready, unit: &Unit, paths: &Paths, voice: Voice) -> Error {
-    let Ready { binary, version, chosen } = ready;
+    let Ready { binary, version, chosen, launch } = ready;
     if let Err(error) = as_many_files_as_may_be() {
         voice.warn(format_args!("the number of open files stays as it is: {error}"));
     }
@@ -144,6 +145,7 @@ fn become_envoy(ready: &Ready, unit: &Unit, paths: &Paths, voice: Voice) -> Erro
         binary: binary.clone(),
         version: version.clone(),
         refused: chosen.refused.clone(),
+        launch: Launch { arguments: chosen.arguments.clone(), ..launch.clone() },
     };
     if let Err(error) = unit.note_started(&started) {
         return error;

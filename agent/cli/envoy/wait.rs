@@ -13,7 +13,7 @@ use hawser_rt::Chain;
 use nix::{sys::signal::kill, unistd::Pid};
 use tokio::time::{Instant, sleep};
 
-use super::{super::ask::Said, Context, Exit, Voice, launch, runtime};
+use super::{super::ask::Said, Context, Exit, Voice, runtime};
 
 /// Wait until Envoy serves
 ///
@@ -34,28 +34,36 @@ impl Wait {
         drop(Said::post(&context.paths.admin_socket(), "/undrain"));
         let unit = Unit::under(context.paths.root());
         match runtime() {
-            Ok(runtime) => runtime.block_on(self.wait(context, &unit, voice)),
+            Ok(runtime) => {
+                let main = context.environment.get("MAINPID").and_then(|pid| pid.parse().ok());
+                runtime.block_on(self.wait(&unit, main, voice));
+            }
             Err(exit) => return exit,
         }
         Exit::Ok
     }
 
-    async fn wait(&self, context: &Context, unit: &Unit, voice: Voice) {
+    /// `main` is what systemd has started; without it there is nothing to wait for, and systemd
+    /// waits for us.
+    async fn wait(&self, unit: &Unit, main: Option<u32>, voice: Voice) {
         let late = Instant::now() + Duration::from_secs(self.limit);
         loop {
-            let reason = match (unit.started(), launch(&context.paths)) {
+            let reason = match unit.started() {
                 // It may be the one before: the next has yet to say that it is there.
-                (Some(started), _) if !lives(started.pid) => "it does not run".to_owned(),
-                (Some(started), Some(launch)) => match look(&launch).await {
+                Some(started) if !lives(started.pid) => "it does not run".to_owned(),
+                Some(started) => match look(&started.launch).await {
                     Ok(()) => {
                         let took = unit::uptime().saturating_sub(started.uptime).as_secs_f64();
                         voice.info(format_args!("envoy is ready, {took:.1} s after its start"));
-                        return keep(unit, &launch, voice);
+                        return keep(unit, voice);
                     }
                     Err(reason) => reason,
                 },
-                (None, _) | (_, None) => "it has not been started yet".to_owned(),
+                None => "it has not been started yet".to_owned(),
             };
+            if main.is_some_and(|main| !lives(main)) {
+                return voice.warn("envoy has ended before it was ready");
+            }
             if Instant::now() >= late {
                 return voice.warn(format_args!("envoy is not ready yet: {reason}"));
             }
@@ -74,8 +82,8 @@ pub(super) async fn look(launch: &Launch) -> Result<(), String> {
 }
 
 /// Keeps what it was ready with.
-pub(super) fn keep(unit: &Unit, launch: &Launch, voice: Voice) {
-    if let Err(error) = unit.keep_good(&launch.arguments) {
+pub(super) fn keep(unit: &Unit, voice: Voice) {
+    if let Err(error) = unit.keep_good() {
         voice.warn(format_args!("its bootstrap is not kept: {}", Chain(&error)));
     }
 }

@@ -62,7 +62,8 @@ impl Join {
         }
         let state = service.state();
         let runs = state.is_ok_and(|state| !["inactive", "failed"].contains(&&*state.active));
-        let now = if runs { "and it is restarted now" } else { "and now" };
+        let now =
+            if runs { "and it is restarted now, with Envoy where that changes" } else { "and now" };
         format!("{enabled}, {now}")
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     cli::{
         Context, Exit,
         ask::Said,
+        envoy,
         status::wait::{self, Shown},
     },
     config::Config,
@@ -85,6 +86,9 @@ async fn brought_up(context: &Context, service: &Service, again: bool, wait: Dur
     shown.show(if again { "restarting" } else { "starting" });
     let started = match timeout_at(deadline, service.start(again).output()).await {
         Ok(Ok(output)) if output.status.success() => {
+            if again && let Err(error) = service.follow(!envoy::is_current(&context.paths)) {
+                complain(format_args!("hawser: {}", Chain(&error)));
+            }
             ready(context, service, deadline, &mut shown).await
         }
         Ok(Ok(output)) => Started::Failed(complaint(&output)),

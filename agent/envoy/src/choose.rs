@@ -105,7 +105,7 @@ mod tests {
     use std::{os::unix::fs::OpenOptionsExt as _, path::PathBuf};
 
     use super::*;
-    use crate::{launch::LogTo, unit::Started};
+    use crate::unit::Started;
 
     struct Place {
         dir: tempfile::TempDir,
@@ -132,16 +132,7 @@ mod tests {
             let newest = self.dir.path().join("newest.json");
             hawser_state::write_file(&newest, 0o600, bootstrap.as_bytes()).unwrap();
             let place = self.unit.bootstrap().to_string_lossy().into_owned();
-            let launch = Launch {
-                binary: None,
-                arguments: vec!["-c".to_owned(), place, mark.to_owned()],
-                admin: "127.0.0.1:1".parse().unwrap(),
-                own_ports: Vec::new(),
-                drain_wait: Duration::ZERO,
-                drain: Duration::ZERO,
-                log: LogTo::Journal,
-                transparent: false,
-            };
+            let launch = Launch::tests(&["-c", &place, mark]);
             choose(&self.unit, &self.envoy, "1.40.0", &launch, &newest).await
         }
 
@@ -157,9 +148,10 @@ mod tests {
                 binary: self.envoy.clone(),
                 version: "1.40.0".into(),
                 refused: chosen.refused.clone(),
+                launch: Launch { arguments: chosen.arguments.clone(), ..Launch::tests(&[]) },
             };
             self.unit.note_started(&started).unwrap();
-            self.unit.keep_good(&chosen.arguments).unwrap();
+            self.unit.keep_good().unwrap();
         }
 
         fn ended(&self, kind: Kind, in_a_row: u32) {

@@ -55,4 +55,18 @@ impl Launch {
     pub fn path(run: &Path) -> PathBuf {
         run.join("envoy-start.json")
     }
+
+    #[cfg(test)]
+    pub(crate) fn tests(arguments: &[&str]) -> Self {
+        Self {
+            binary: None,
+            arguments: arguments.iter().map(|&one| one.to_owned()).collect(),
+            admin: SocketAddr::from(([127, 0, 0, 1], 1)),
+            own_ports: Vec::new(),
+            drain_wait: Duration::ZERO,
+            drain: Duration::ZERO,
+            log: LogTo::Journal,
+            transparent: false,
+        }
+    }
 }

@@ -14,7 +14,7 @@ use std::{
 use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{Error, ending::Kind};
+use crate::{Error, ending::Kind, launch::Launch};
 
 /// The directories of Envoy's unit.
 #[derive(Debug, Clone)]
@@ -38,6 +38,8 @@ pub struct Started {
     pub version: String,
     /// Why it was not started with the newest bootstrap, if it was with the last good one.
     pub refused: Option<String>,
+    /// How it was started and how it ends; the agent may say otherwise by now.
+    pub launch: Launch,
 }
 
 /// How the last Envoy ended.
@@ -165,12 +167,20 @@ impl Unit {
         read(&self.state.join(GOOD))
     }
 
+    /// Whether what runs was started with what the agent says now. Where nothing runs, it was.
+    pub fn is_current(&self, newest: &Path, launch: &Launch) -> bool {
+        let Some(started) = self.started() else { return true };
+        let (Ok(ours), Ok(newest)) = (text(&self.bootstrap()), text(newest)) else { return true };
+        ours == newest && started.launch.arguments == launch.arguments
+    }
+
     /// Keeps what runs as what Envoy was last ready with, unless it is kept already.
-    pub fn keep_good(&self, arguments: &[String]) -> Result<bool, Error> {
+    pub fn keep_good(&self) -> Result<bool, Error> {
         let Some(started) = self.started() else { return Ok(false) };
         let path = self.bootstrap();
         let bootstrap = text(&path).map_err(|source| Error::Bootstrap { path, source })?;
-        let good = Good { arguments: arguments.to_owned(), version: started.version, bootstrap };
+        let arguments = started.launch.arguments;
+        let good = Good { arguments, version: started.version, bootstrap };
         // One that was started with the last good one has nothing newer to keep.
         if started.refused.is_some() || self.good().as_ref() == Some(&good) {
             return Ok(false);
@@ -235,6 +245,7 @@ mod tests {
             binary: "/usr/bin/envoy".into(),
             version: "1.40.0".into(),
             refused: refused.map(Into::into),
+            launch: Launch::tests(&["-c"]),
         }
     }
 
@@ -256,17 +267,32 @@ mod tests {
     #[test]
     fn only_a_bootstrap_that_was_not_a_substitute_is_kept_and_only_once() {
         let (_root, unit) = unit();
-        let arguments = ["-c".to_owned()];
         hawser_state::write_file(&unit.bootstrap(), 0o600, b"{\"new\": 1}").unwrap();
-        assert!(!unit.keep_good(&arguments).unwrap(), "nothing was started");
+        assert!(!unit.keep_good().unwrap(), "nothing was started");
 
         unit.note_started(&started(Some("no such type"))).unwrap();
-        assert!(!unit.keep_good(&arguments).unwrap());
+        assert!(!unit.keep_good().unwrap());
         assert_eq!(unit.good(), None);
 
         unit.note_started(&started(None)).unwrap();
-        assert!(unit.keep_good(&arguments).unwrap());
-        assert!(!unit.keep_good(&arguments).unwrap());
+        assert!(unit.keep_good().unwrap());
+        assert!(!unit.keep_good().unwrap());
         assert_eq!(unit.good().unwrap().bootstrap, "{\"new\": 1}");
+    }
+
+    #[test]
+    fn what_runs_is_current_until_the_agent_says_otherwise() {
+        let (root, unit) = unit();
+        let newest = root.path().join("newest.json");
+        let says = |text: &str| hawser_state::write_file(&newest, 0o600, text.as_bytes()).unwrap();
+        says("{}");
+        assert!(unit.is_current(&newest, &Launch::tests(&["-c"])), "nothing runs");
+
+        hawser_state::write_file(&unit.bootstrap(), 0o600, b"{}").unwrap();
+        unit.note_started(&started(None)).unwrap();
+        assert!(unit.is_current(&newest, &Launch::tests(&["-c"])));
+        assert!(!unit.is_current(&newest, &Launch::tests(&["-c", "-l"])));
+        says("{\"another\": 1}");
+        assert!(!unit.is_current(&newest, &Launch::tests(&["-c"])));
     }
 }

@@ -134,6 +134,12 @@ mod tests {
             binary: "/usr/bin/envoy".into(),
             version: "1.40.0".into(),
             refused: Some("no such field".into()),
+            launch: serde_json::from_value(serde_json::json!({
+                "binary": null, "arguments": [], "admin": "127.0.0.1:1", "own_ports": [],
+                "drain_wait": {"secs": 0, "nanos": 0}, "drain": {"secs": 0, "nanos": 0},
+                "log": "journal", "transparent": false,
+            }))
+            .unwrap(),
         }
     }
 

@@ -8,6 +8,7 @@ use hawser_wire::Flavour;
 
 use super::{
     Session, Wish,
+    names::Changes,
     topic::{Origin, Topic},
 };
 
@@ -36,7 +37,7 @@ impl<R> Session<R> {
         let topic = self.topics.get_mut(&type_url)?;
         topic.fallen = Fallen::Done;
         let wanted = match self.flavour {
-            Flavour::Delta => Some(topic.lost()),
+            Flavour::Delta => Some(std::mem::take(&mut topic.lost)),
             Flavour::Sotw => topic.wanted(self.flavour),
         };
         let held = topic.held();
@@ -49,13 +50,21 @@ impl<R> Topic<R> {
         self.fallen == Fallen::Wanted
     }
 
-    /// Envoy has refused what came from there.
-    pub(super) fn falls(&mut self, flavour: Flavour, from: Origin) {
+    /// Envoy has refused what came from there, and has said why.
+    pub(super) fn falls(&mut self, flavour: Flavour, from: Origin, came: &Changes, error: &str) {
+        if self.fallen != Fallen::No || from == Origin::Kept {
+            return;
+        }
+        let lost = match flavour {
+            Flavour::Delta => self.without(came, error),
+            Flavour::Sotw => Vec::new(),
+        };
         let nothing = match flavour {
-            Flavour::Delta => !self.lost().is_empty(),
+            Flavour::Delta => !lost.is_empty(),
             Flavour::Sotw => self.version.is_empty(),
         };
-        if self.fallen == Fallen::No && from != Origin::Kept && nothing {
+        if nothing {
+            self.lost = lost;
             self.fallen = Fallen::Wanted;
         }
     }
@@ -71,10 +80,16 @@ impl<R> Topic<R> {
         self.fallen == Fallen::No
     }
 
-    /// What it has refused, and has in no version.
-    fn lost(&self) -> Vec<String> {
+    /// What of it Envoy has in no version. Of some types it takes what is good of a response that it
+    /// refuses, and names the rest: an older version of what is good would be a step back. Where it
+    /// names nothing, nothing was taken.
+    fn without(&self, came: &Changes, error: &str) -> Vec<String> {
         let has = |name: &str| self.names.find(name).is_some_and(|(mark, _)| mark.held);
-        let lost = self.refused.iter().filter(|name| !has(name));
-        lost.map(|name| name.to_string()).collect()
+        let came = || came.iter().filter(|(_, came)| came.is_some()).map(|(name, _)| name);
+        let lost = || came().filter(|name| !has(name));
+        let named: Vec<String> =
+            lost().filter(|name| error.contains(name)).map(str::to_owned).collect();
+        let names_any = !named.is_empty() || came().any(|name| error.contains(name));
+        if names_any { named } else { lost().map(str::to_owned).collect() }
     }
 }

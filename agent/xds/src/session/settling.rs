@@ -22,7 +22,7 @@ impl<R> Topic<R> {
             (About::New(_, sent, _), Some(_)) if sent.broken => (Note::Nothing, Vec::new()),
             (About::New(origin, sent, _), Some(error)) => {
                 self.refused(&sent.changes);
-                self.falls(flavour, origin);
+                self.falls(flavour, origin, &sent.changes, error);
                 let (version, error) = (brief(&sent.version), brief(error));
                 (Note::Rejected { type_url, version, error }, Vec::new())
             }

@@ -59,6 +59,8 @@ pub(super) struct Topic<R> {
     list: Vec<Box<str>>,
     /// What Envoy has refused, as far as anybody would count, and not taken since; delta only.
     pub(super) refused: BTreeSet<Box<str>>,
+    /// What of it is to be looked up among what is kept; delta only.
+    pub(super) lost: Vec<String>,
     /// What it is given of what it has refused.
     pub(super) fallen: Fallen,
     /// What of it is new and was in no response; state of the world only.
@@ -109,6 +111,7 @@ impl<R> Topic<R> {
             version: String::new(),
             list: Vec::new(),
             refused: BTreeSet::new(),
+            lost: Vec::new(),
             fallen: Fallen::No,
             unanswered: BTreeSet::new(),
             names: Names::default(),

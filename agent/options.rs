@@ -2,6 +2,7 @@
 
 pub(crate) mod dns;
 pub(crate) mod intercept;
+mod ssh;
 
 use std::{
     ffi::OsString,

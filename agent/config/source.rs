@@ -3,6 +3,8 @@
 //! The only file that looks at the environment. What it cannot read becomes a problem in
 //! [`Values`], beside everything else that is wrong.
 
+mod launcher;
+
 use std::{
     collections::BTreeMap,
     fs::File,
@@ -105,6 +107,7 @@ pub fn read(paths: &Paths, environment: &Environment, flags: &[Flag]) -> Sources
         sources.lay_proxy(&format!("${PROXY_CONFIG}"), proxy::of_variable(yaml));
     }
     sources.values.lay_environment(environment);
+    sources.values.lay_halves_of_address();
     for flag in flags {
         let source = Source::Flag { name: flag.name.to_owned() };
         sources.values.set(&flag.key, flag.value.clone(), source);
@@ -315,7 +318,7 @@ fn toml_text(value: &toml::Value) -> String {
 }
 
 /// Fields of ProxyConfig that are settings of ours.
-const FIELDS: [(&str, &str); 5] = [
+pub const FIELDS: [(&str, &str); 5] = [
     ("discoveryAddress", "istiod.address"),
     ("proxyAdminPort", "envoy.admin_port"),
     ("statusPort", "status.listen"),

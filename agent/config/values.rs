@@ -124,6 +124,11 @@ impl Values {
             .unwrap_or_else(|| Said { value: setting.default.to_owned(), source: Source::Default })
     }
 
+    /// Who has the last word on a setting.
+    pub fn source_of(&self, key: &str) -> Option<Source> {
+        setting::find(key).map(|setting| self.setting(setting).source)
+    }
+
     /// The variables that stand for no setting, and of which another says something else.
     pub fn changed(&self, other: &Self) -> Vec<String> {
         let value =

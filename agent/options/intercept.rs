@@ -8,6 +8,7 @@ use hawser_intercept::{
 };
 use nix::unistd::{Uid, User, geteuid};
 
+use super::ssh;
 use crate::config::{Config, accounts, dns::Mode};
 
 /// What is redirected, and what is spared.
@@ -60,6 +61,7 @@ pub(crate) fn machine(config: &Config, addresses: &[IpAddr]) -> Machine {
         resolvers: Vec::new(),
         forwarders: Vec::new(),
         vips: Vec::new(),
+        ssh: ssh::ports(&config.paths),
         ipv4: v4,
         ipv6: v6,
         users: looked_up(&scope.users, &scope.exclude_users, accounts::user),

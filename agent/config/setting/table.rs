@@ -71,7 +71,7 @@ pub const SETTINGS: &[Setting] = &[
         variables: &["PILOT_ADDRESS"],
         default: "istiod.istio-system.svc:15012",
         expected: "host:port, several separated by commas",
-        about: "Where istiod serves xDS (discoveryAddress); the first that answers, others when it does not.",
+        about: "Where istiod serves xDS (discoveryAddress, or from ISTIO_PILOT_PORT and ISTIO_SYSTEM_NAMESPACE); the first that answers, others when it does not.",
     },
     Setting {
         key: "istiod.ca_address",

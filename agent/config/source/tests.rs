@@ -79,6 +79,32 @@ fn each_layer_wins_over_the_one_before_and_says_so() {
 }
 
 #[test]
+fn halves_of_an_address_make_one_where_nobody_has_said_a_whole_one() {
+    let mesh = |machine: Machine| {
+        machine.file("etc/istio/config/mesh", "defaultConfig: {discoveryAddress: 'mesh:1'}")
+    };
+    let said = |machine: Machine, env: &str| {
+        machine.file("var/lib/istio/envoy/cluster.env", env).said("istiod.address").0
+    };
+    let table = [
+        ("ISTIO_PILOT_PORT=31012", "istiod.istio-system.svc:31012", true),
+        ("ISTIO_PILOT_PORT=''", "istiod.istio-system.svc:15012", false),
+        ("ISTIO_SYSTEM_NAMESPACE=mesh", "istiod.mesh.svc:15012", false),
+        ("ISTIO_PILOT_PORT=1\nISTIO_SYSTEM_NAMESPACE=mesh", "istiod.mesh.svc:1", true),
+        ("ISTIO_PILOT_PORT=1\nPILOT_ADDRESS=whole:2", "whole:2", false),
+    ];
+    for (env, expected, beats_mesh) in table {
+        assert_eq!(said(Machine::new(), env), expected, "{env}");
+        let beside = said(mesh(Machine::new()), env);
+        assert_eq!(beside == expected, beats_mesh || expected == "whole:2", "{env}: {beside}");
+    }
+    let machine = Machine::new().file("var/lib/istio/envoy/cluster.env", "ISTIO_PILOT_PORT=x");
+    let problems = machine.load().unwrap_err().0;
+    let problem = problems.first().unwrap().to_string();
+    assert!(problem.contains("ISTIO_PILOT_PORT in"), "{problem}");
+}
+
+#[test]
 fn what_was_joined_stands_in_for_the_places_of_istio_as_a_whole() {
     let machine = Machine::new()
         .file("etc/istio/config/mesh", "defaultConfig: {discoveryAddress: 'old:1'}")

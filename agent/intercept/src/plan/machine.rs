@@ -17,6 +17,8 @@ pub struct Machine {
     pub forwarders: Vec<u32>,
     /// Addresses of services that exist on this machine alone: of loopback, or made up.
     pub vips: Vec<Cidr>,
+    /// Where administrators come in by ssh, besides port 22.
+    pub ssh: Vec<u16>,
     /// Whether Envoy listens on IPv4.
     pub ipv4: bool,
     /// Whether Envoy listens on IPv6.

@@ -39,6 +39,8 @@ pub(super) struct Settled<'a> {
     pub(super) loopback_vips: Vec<Cidr>,
     /// Questions.
     pub(super) questions: Option<Questions>,
+    /// Where ssh comes in.
+    ssh: Vec<u16>,
 }
 
 /// Whose connections are redirected.
@@ -76,6 +78,8 @@ impl<'a> Settled<'a> {
         let mode = if known && somewhere { options.mode } else { Mode::None };
         let whose = whose(options, machine, warnings);
         let spared_out = spared_out(options);
+        let mut ssh = vec![SSH];
+        ssh.extend(machine.ssh.iter().filter(|port| **port != SSH));
         let questions = options.dns.as_ref().filter(|_| known);
         let questions = questions.and_then(|dns| {
             Questions::new(dns, machine, &options.outbound.exclude_ports, warnings)
@@ -88,12 +92,13 @@ impl<'a> Settled<'a> {
             uids: unique(&machine.uids),
             gids: unique(&machine.gids),
             whose,
-            spared_in: spared_in(options),
+            spared_in: spared_in(options, &ssh),
             spared_out,
             spared_networks: spared_networks(options),
             vips: Vec::new(),
             loopback_vips: Vec::new(),
             questions,
+            ssh,
         };
         settled.find_vips(machine);
         settled.look(warnings);
@@ -177,8 +182,11 @@ impl<'a> Settled<'a> {
                 );
                 warn(warnings, "intercept.exclude_inbound_ports", text);
             }
-            if options.spared.contains(&Spared::Ssh) && ports.iter().any(|ports| ports.hold(SSH)) {
-                let text = "port 22 is named: ssh to this machine goes through Envoy";
+            let named = |port: &&u16| ports.iter().any(|ports| ports.hold(**port));
+            if options.spared.contains(&Spared::Ssh)
+                && let Some(port) = self.ssh.iter().find(named)
+            {
+                let text = format!("port {port} is named: ssh to this machine goes through Envoy");
                 warn(warnings, "intercept.inbound_ports", text);
             }
         }
@@ -307,10 +315,10 @@ impl Resolve<'_> {
     }
 }
 
-fn spared_in(options: &Options) -> Vec<Ports> {
+fn spared_in(options: &Options, ssh: &[u16]) -> Vec<Ports> {
     let mut ports = options.inbound.exclude.clone();
     if options.spared.contains(&Spared::Ssh) {
-        ports.push(Ports::one(SSH));
+        ports.extend(ssh.iter().map(|port| Ports::one(*port)));
     }
     if options.spared.contains(&Spared::Own) {
         ports.extend(options.own_ports.iter().map(|port| Ports::one(*port)));

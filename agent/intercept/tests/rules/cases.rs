@@ -90,6 +90,7 @@ pub(crate) fn machine() -> Machine {
         resolvers: vec![ip("127.0.0.53")],
         forwarders: Vec::new(),
         vips: Vec::new(),
+        ssh: Vec::new(),
         ipv4: true,
         ipv6: true,
         users: numbers.clone().into(),

@@ -1,6 +1,6 @@
 //! What comes in: redirected, or handed over as it is.
 
-use hawser_intercept::plan::{Gate, Mode, Options, Ports, Taken};
+use hawser_intercept::plan::{Gate, Machine, Mode, Options, Ports, Taken};
 
 use crate::{
     cases::{PROXY, machine, names, options, ports},
@@ -36,11 +36,11 @@ fn of_all_ports_some_are_spared_and_tunnels_always() {
     for mut options in [options(), tproxy()] {
         let world = World::with(options.mode == Mode::Tproxy);
         options.inbound.exclude = vec![Ports { first: 8400, last: 8500 }];
-        world.apply(&options, &machine());
+        world.apply(&options, &Machine { ssh: vec![2222], ..machine() });
         for own in OWN {
-            let spared = [22, 8443, 15020, 15021, 15008];
+            let spared = [22, 2222, 8443, 15020, 15021, 15008];
             let spared = spared.map(|port| world.visit(&place(own, port)).at);
-            assert_eq!(spared, ["program"; 5]);
+            assert_eq!(spared, ["program"; 6]);
             assert_eq!(world.visit(&place(own, 80)).at, "envoy in");
         }
         options.spared.clear();

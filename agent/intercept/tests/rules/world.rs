@@ -24,7 +24,7 @@ pub(crate) const OUTSIDE: [&str; 2] = ["203.0.113.5", "2001:db8::5"];
 pub(crate) const RESOLVERS: [&str; 2] = ["10.8.0.53", "fd08::53"];
 
 /// Who may be called.
-const PORTS: [u16; 11] = [22, 53, 80, 123, 443, 2049, 8080, 8443, 15008, 15020, 15021];
+const PORTS: [u16; 12] = [22, 53, 80, 123, 443, 2049, 2222, 8080, 8443, 15008, 15020, 15021];
 const ENVOY: [u16; 2] = [15001, 15006];
 
 pub(crate) struct World {

@@ -4,15 +4,15 @@
 mod site;
 
 use anyhow::{Context as _, Result, ensure};
-use hawser_harness::{istiod::Reach, mesh::OUTSIDE};
+use hawser_harness::{istiod::Reach, mesh::OUTSIDE, sidecar::Arrival};
 use serde_json::Value;
 
 use crate::machine::wait_for;
-use site::{PATIENCE, Site};
+use site::{CLOUD, PATIENCE, Site};
 
 #[test]
 fn a_machine_comes_into_the_mesh_lives_there_and_leaves_without_a_trace() -> Result<()> {
-    let mut site = Site::build("life")?;
+    let mut site = Site::build("life", Arrival::Redirected)?;
     site.start("hears.py", &[])?;
     let before = site.look()?;
 
@@ -54,7 +54,7 @@ fn a_machine_comes_into_the_mesh_lives_there_and_leaves_without_a_trace() -> Res
 
 #[test]
 fn nothing_is_dropped_when_the_agent_restarts_dies_or_is_upgraded() -> Result<()> {
-    let mut site = Site::build("dropped")?;
+    let mut site = Site::build("dropped", Arrival::Redirected)?;
     site.succeed(&["dpkg", "-i", &site.package()])?;
     let joined = site.succeed(&["hawser", "join", &site.bundle()]);
     joined.with_context(|| site.told())?;
@@ -98,6 +98,48 @@ fn nothing_is_dropped_when_the_agent_restarts_dies_or_is_upgraded() -> Result<()
     ensure!(site.property("hawser-envoy", "MainPID")? == envoy, "Envoy is another one");
     let still = self::registered(&site);
     ensure!(still == registered, "registered {registered:?}, then {still:?}");
+    Ok(())
+}
+
+#[test]
+fn programs_see_who_calls_by_tproxy_and_a_unit_that_appears_later_is_in_the_mesh() -> Result<()> {
+    let mut site = Site::build("tproxy", Arrival::Transparent)?;
+    site.start("hears.py", &[])?;
+    site.succeed(&["dpkg", "-i", &site.package()])?;
+    site.shell(
+        r#"sed -i 's/^\[intercept\]$/&\nmode = "tproxy"\nunits = "late.service"/' /etc/hawser/hawser.toml
+        mkdir -p /var/lib/istio/envoy /etc/systemd/system/hawser-envoy.service.d
+        echo ISTIO_META_INTERCEPTION_MODE=TPROXY >/var/lib/istio/envoy/sidecar.env
+        printf '[Service]\nCapabilityBoundingSet=CAP_NET_ADMIN\nAmbientCapabilities=CAP_NET_ADMIN\n' \
+            >/etc/systemd/system/hawser-envoy.service.d/transparent.conf
+        systemctl daemon-reload"#,
+    )?;
+
+    // As on a machine whose provider hands the bundle over.
+    site.succeed(&["tar", "-cf", "/run/bundle.tar", "-C", &site.bundle(), "."])?;
+    let credential = ["-p", "LoadCredential=hawser.bundle:/run/bundle.tar"];
+    let join = ["hawser", "join", "--credential", "hawser.bundle"];
+    let unit = [&["systemd-run", "--wait", "--pipe", "-q"][..], &credential, &join].concat();
+    site.succeed(&unit).with_context(|| site.told())?;
+    site.comes("the whole machine", &["systemctl", "start", "hawser.target"])?;
+
+    let seen = site.hears_the_mesh()?;
+    ensure!(seen.contains(&format!("from: {CLOUD}\r\n")), "it was called by {seen}");
+
+    let (program, host) = (Site::program("asks.py"), site.mesh.service.host());
+    let outside = site.machine()?.run(&["timeout", "2", "python3", &program, &host, "/"])?;
+    ensure!(!outside.status.success(), "nobody else is in the mesh: {outside:?}");
+    let asks = format!(
+        "systemd-run -q --unit=late --uid=app sh -c \
+        'until python3 {program} {host} /late >/tmp/late; do sleep 0.1; done'"
+    );
+    site.shell(&asks)?;
+    let answer = wait_for("a request of the unit", PATIENCE, || {
+        let said = site.succeed(&["cat", "/tmp/late"])?;
+        Ok(said.contains("HTTP/1.1 200").then_some(said))
+    });
+    let answer = answer.with_context(|| site.told())?;
+    ensure!(answer.contains(&site.mesh.identity()), "the workload saw {answer}");
     Ok(())
 }
 

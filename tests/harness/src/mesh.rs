@@ -10,7 +10,7 @@ use crate::ca::{Shape, TestCa, spiffe_id};
 use crate::istiod::FakeIstiod;
 use crate::resolver::Resolver;
 use crate::service::{Secrets, Service};
-use crate::sidecar;
+use crate::sidecar::{self, Arrival};
 use crate::time::Time;
 use crate::token::TokenSigner;
 use crate::workload::Workload;
@@ -85,13 +85,18 @@ impl Mesh {
     ///
     /// # Errors
     /// When a part cannot be started or the bundle cannot be written.
-    pub async fn start_on(dir: &Path, ip: Ipv4Addr, inbound: &[u16]) -> Result<Self> {
+    pub async fn start_on(
+        dir: &Path,
+        ip: Ipv4Addr,
+        inbound: &[u16],
+        arrival: Arrival,
+    ) -> Result<Self> {
         let ca = TestCa::new(Shape::SelfSigned)?;
         let istiod = FakeIstiod::start_on(&ca, &TokenSigner::at(&Time::default())?, ip).await?;
         let hello = Workload::start_on(&ca, "demo", "hello", ip).await?;
         let mut service = Service::new("hello", "demo", hello.addr())?;
         service.vip = SERVICE;
-        istiod.world().change(|state| sidecar::publish(&service, inbound, state));
+        istiod.world().change(|state| sidecar::publish(&service, inbound, arrival, state));
         let outside = Resolver::start_at((ip, 53).into()).await?;
         Self::of(dir, istiod, hello, service, outside)
     }

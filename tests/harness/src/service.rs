@@ -191,24 +191,16 @@ impl Service {
     }
 
     pub(crate) fn listener(&self) -> Listener {
-        let router = HttpFilter {
-            name: "envoy.filters.http.router".to_owned(),
-            config_type: Some(http_filter::ConfigType::TypedConfig(pack(&Router::default()))),
-            ..HttpFilter::default()
-        };
         let manager = HttpConnectionManager {
             stat_prefix: format!("outbound_{}", self.vip),
             route_specifier: Some(http_connection_manager::RouteSpecifier::Rds(Rds {
                 config_source: Some(ads()),
                 route_config_name: self.route_name(),
             })),
-            http_filters: vec![router],
+            http_filters: vec![router()],
             ..HttpConnectionManager::default()
         };
-        let filter = Filter {
-            name: "envoy.filters.network.http_connection_manager".to_owned(),
-            config_type: Some(filter::ConfigType::TypedConfig(pack(&manager))),
-        };
+        let filter = filter("envoy.filters.network.http_connection_manager", &manager);
         Listener {
             name: format!("{}_{}", self.vip.ip(), self.vip.port()),
             address: Some(socket(self.vip)),
@@ -218,37 +210,9 @@ impl Service {
     }
 
     pub(crate) fn routes(&self) -> RouteConfiguration {
-        let action = RouteAction {
-            cluster_specifier: Some(route_action::ClusterSpecifier::Cluster(self.cluster_name())),
-            ..RouteAction::default()
-        };
-        let all = RouteMatch {
-            path_specifier: Some(route_match::PathSpecifier::Prefix("/".to_owned())),
-            ..RouteMatch::default()
-        };
-        let route = Route {
-            r#match: Some(all),
-            action: Some(route::Action::Route(action)),
-            ..Route::default()
-        };
-        let header = HeaderValue {
-            key: PEER_HEADER.to_owned(),
-            value: "%UPSTREAM_PEER_URI_SAN%".to_owned(),
-            ..HeaderValue::default()
-        };
         RouteConfiguration {
-            name: self.route_name(),
-            virtual_hosts: vec![VirtualHost {
-                name: self.route_name(),
-                domains: vec!["*".to_owned()],
-                routes: vec![route],
-                ..VirtualHost::default()
-            }],
-            response_headers_to_add: vec![HeaderValueOption {
-                header: Some(header),
-                ..HeaderValueOption::default()
-            }],
-            ..RouteConfiguration::default()
+            response_headers_to_add: header(PEER_HEADER, "%UPSTREAM_PEER_URI_SAN%"),
+            ..all_to(&self.cluster_name(), self.route_name())
         }
     }
 }
@@ -307,6 +271,51 @@ fn same_protocol() -> HttpProtocolOptions {
         )),
         ..HttpProtocolOptions::default()
     }
+}
+
+/// Every request to one cluster.
+pub(crate) fn all_to(cluster: &str, name: String) -> RouteConfiguration {
+    let action = RouteAction {
+        cluster_specifier: Some(route_action::ClusterSpecifier::Cluster(cluster.to_owned())),
+        ..RouteAction::default()
+    };
+    let all = RouteMatch {
+        path_specifier: Some(route_match::PathSpecifier::Prefix("/".to_owned())),
+        ..RouteMatch::default()
+    };
+    let route = Route {
+        r#match: Some(all),
+        action: Some(route::Action::Route(action)),
+        ..Route::default()
+    };
+    let host = VirtualHost {
+        name: name.clone(),
+        domains: vec!["*".to_owned()],
+        routes: vec![route],
+        ..VirtualHost::default()
+    };
+    RouteConfiguration { name, virtual_hosts: vec![host], ..RouteConfiguration::default() }
+}
+
+/// A header that Envoy sets.
+pub(crate) fn header(key: &str, value: &str) -> Vec<HeaderValueOption> {
+    let header =
+        HeaderValue { key: key.to_owned(), value: value.to_owned(), ..HeaderValue::default() };
+    vec![HeaderValueOption { header: Some(header), ..HeaderValueOption::default() }]
+}
+
+/// What answers requests once all other filters have seen them.
+pub(crate) fn router() -> HttpFilter {
+    HttpFilter {
+        name: "envoy.filters.http.router".to_owned(),
+        config_type: Some(http_filter::ConfigType::TypedConfig(pack(&Router::default()))),
+        ..HttpFilter::default()
+    }
+}
+
+pub(crate) fn filter<M: Message + Name>(name: &str, config: &M) -> Filter {
+    let config_type = Some(filter::ConfigType::TypedConfig(pack(config)));
+    Filter { name: name.to_owned(), config_type }
 }
 
 pub(crate) fn socket(addr: SocketAddr) -> Address {

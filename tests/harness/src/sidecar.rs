@@ -12,17 +12,14 @@ use hawser_proto::envoy::envoy::config::cluster::v3::cluster::{
 };
 use hawser_proto::envoy::envoy::config::core::v3::{BindConfig, TransportSocket, transport_socket};
 use hawser_proto::envoy::envoy::config::listener::v3::{
-    Filter, FilterChain, FilterChainMatch, Listener, ListenerFilter, filter, listener_filter,
+    Filter, FilterChain, FilterChainMatch, Listener, ListenerFilter, listener_filter,
 };
-use hawser_proto::envoy::envoy::config::route::v3::{
-    Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost, route, route_action,
-    route_match,
-};
-use hawser_proto::envoy::envoy::extensions::filters::http::router::v3::Router;
+use hawser_proto::envoy::envoy::config::route::v3::RouteConfiguration;
 use hawser_proto::envoy::envoy::extensions::filters::listener::original_dst::v3::OriginalDst;
+use hawser_proto::envoy::envoy::extensions::filters::listener::original_src::v3::OriginalSrc;
 use hawser_proto::envoy::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector;
 use hawser_proto::envoy::envoy::extensions::filters::network::http_connection_manager::v3::{
-    HttpConnectionManager, HttpFilter, http_connection_manager, http_filter,
+    HttpConnectionManager, http_connection_manager,
 };
 use hawser_proto::envoy::envoy::extensions::filters::network::tcp_proxy::v3::{
     TcpProxy, tcp_proxy,
@@ -44,14 +41,25 @@ use tokio_rustls::TlsConnector;
 use crate::ca::TestCa;
 use crate::istiod::State;
 use crate::istiod::caller::client;
-use crate::service::{Secrets, Service, agent, pack, seconds, socket};
+use crate::service::{
+    Secrets, Service, agent, all_to, filter, header, pack, router, seconds, socket,
+};
+
+/// How what comes in gets to Envoy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arrival {
+    /// Redirected: programs see Envoy's address.
+    Redirected,
+    /// Handed over as it is (TPROXY): programs see the caller's.
+    Transparent,
+}
 
 /// Makes this service, and these ports of the machine itself, the whole mesh.
-pub fn publish(service: &Service, inbound: &[u16], state: &mut State) {
+pub fn publish(service: &Service, inbound: &[u16], arrival: Arrival, state: &mut State) {
     let listener = Listener { bind_to_port: Some(no()), ..service.listener() };
     state.set([service.cluster(Secrets::Agent), passthrough(OUT, None), passthrough(IN, Some(ME))]);
     state.set([service.assignment()]);
-    state.set([listener, virtual_outbound(), virtual_inbound(inbound)]);
+    state.set([listener, virtual_outbound(), virtual_inbound(inbound, arrival)]);
     state.set([service.routes()]);
     state.names(&NameTable { table: [(service.host(), service.name_info())].into() });
 }
@@ -109,7 +117,7 @@ fn virtual_outbound() -> Listener {
 }
 
 /// Mutual TLS of the mesh on the given ports; what is not TLS passes, as with a permissive policy.
-fn virtual_inbound(ports: &[u16]) -> Listener {
+fn virtual_inbound(ports: &[u16], arrival: Arrival) -> Listener {
     let tls = TransportSocket {
         name: "envoy.transport_sockets.tls".to_owned(),
         config_type: Some(transport_socket::ConfigType::TypedConfig(pack(&mutual()))),
@@ -123,13 +131,19 @@ fn virtual_inbound(ports: &[u16]) -> Listener {
         transport_socket: Some(tls.clone()),
         ..chain(http())
     };
+    let mut listener_filters = vec![
+        inspector("envoy.filters.listener.original_dst", &OriginalDst::default()),
+        inspector("envoy.filters.listener.tls_inspector", &TlsInspector::default()),
+    ];
+    if arrival == Arrival::Transparent {
+        let source = OriginalSrc { mark: MARK, ..OriginalSrc::default() };
+        listener_filters.push(inspector("envoy.filters.listener.original_src", &source));
+    }
     Listener {
         name: "virtualInbound".to_owned(),
         address: Some(socket(any(15006))),
-        listener_filters: vec![
-            inspector("envoy.filters.listener.original_dst", &OriginalDst::default()),
-            inspector("envoy.filters.listener.tls_inspector", &TlsInspector::default()),
-        ],
+        transparent: (arrival == Arrival::Transparent).then(yes),
+        listener_filters,
         listener_filters_timeout: Some(seconds(0)),
         continue_on_listener_filters_timeout: true,
         filter_chains: ports.iter().map(sealed).collect(),
@@ -187,56 +201,17 @@ fn tcp(cluster: &str) -> Filter {
 }
 
 fn http() -> Filter {
-    use hawser_proto::envoy::envoy::config::core::v3::{HeaderValue, HeaderValueOption};
-    let action = RouteAction {
-        cluster_specifier: Some(route_action::ClusterSpecifier::Cluster(IN.to_owned())),
-        ..RouteAction::default()
-    };
-    let all = RouteMatch {
-        path_specifier: Some(route_match::PathSpecifier::Prefix("/".to_owned())),
-        ..RouteMatch::default()
-    };
-    let route = Route {
-        r#match: Some(all),
-        action: Some(route::Action::Route(action)),
-        ..Route::default()
-    };
-    let caller = HeaderValue {
-        key: CALLER_HEADER.to_owned(),
-        value: "%DOWNSTREAM_PEER_URI_SAN%".to_owned(),
-        ..HeaderValue::default()
-    };
     let routes = RouteConfiguration {
-        name: IN.to_owned(),
-        virtual_hosts: vec![VirtualHost {
-            name: IN.to_owned(),
-            domains: vec!["*".to_owned()],
-            routes: vec![route],
-            ..VirtualHost::default()
-        }],
-        request_headers_to_add: vec![HeaderValueOption {
-            header: Some(caller),
-            ..HeaderValueOption::default()
-        }],
-        ..RouteConfiguration::default()
-    };
-    let router = HttpFilter {
-        name: "envoy.filters.http.router".to_owned(),
-        config_type: Some(http_filter::ConfigType::TypedConfig(pack(&Router::default()))),
-        ..HttpFilter::default()
+        request_headers_to_add: header(CALLER_HEADER, "%DOWNSTREAM_PEER_URI_SAN%"),
+        ..all_to(IN, IN.to_owned())
     };
     let manager = HttpConnectionManager {
         stat_prefix: IN.to_owned(),
         route_specifier: Some(http_connection_manager::RouteSpecifier::RouteConfig(routes)),
-        http_filters: vec![router],
+        http_filters: vec![router()],
         ..HttpConnectionManager::default()
     };
     filter("envoy.filters.network.http_connection_manager", &manager)
-}
-
-fn filter<M: Message + Name>(name: &str, config: &M) -> Filter {
-    let config_type = Some(filter::ConfigType::TypedConfig(pack(config)));
-    Filter { name: name.to_owned(), config_type }
 }
 
 fn inspector<M: Message + Name>(name: &str, config: &M) -> ListenerFilter {
@@ -309,5 +284,7 @@ mod anyone {
 /// Clusters that lead wherever a connection was meant to go.
 const OUT: &str = "PassthroughCluster";
 const IN: &str = "InboundPassthroughCluster";
+/// By which rules know what Envoy sends in a caller's name.
+const MARK: u32 = 1337;
 /// The source of what Envoy lets in.
 const ME: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 6)), 0);

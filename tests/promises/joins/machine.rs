@@ -1,9 +1,11 @@
 //! On a booted machine: `join` starts what it has put in its place, and `leave` stops it.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result, ensure};
 
 use crate::{
-    machine::Machine,
+    machine::{Machine, wait_for},
     package::{Joined, package},
 };
 
@@ -54,6 +56,22 @@ fn join_starts_and_waits_and_leave_stops_and_takes_away() -> Result<()> {
     machine.succeed(&["systemctl", "stop", "hawser"])?;
     says(&changed, "\nready\n")?;
 
+    // Stopped while the agent starts, all of it stops.
+    let stuck = "mkdir -p /run/systemd/system/hawser.service.d; \
+                 printf '[Service]\\nExecStartPre=sleep infinity\\n' >/run/systemd/system/hawser.service.d/x.conf; \
+                 systemctl daemon-reload; systemctl restart --no-block hawser";
+    machine.succeed(&["sh", "-c", stuck])?;
+    wait_for("an agent that starts", PATIENCE, || {
+        let state = machine.succeed(&["systemctl", "show", "hawser", "-P", "SubState"])?;
+        Ok((state.trim() == "start-pre").then_some(()))
+    })?;
+    says(&["systemctl", "is-active", "hawser-envoy"], "active")?;
+    machine.succeed(&["systemctl", "stop", "hawser"])?;
+    says(&["systemctl", "show", "hawser-envoy", "-P", "ActiveState"], "inactive")?;
+    let start = "rm -r /run/systemd/system/hawser.service.d; systemctl daemon-reload";
+    machine.succeed(&["sh", "-c", start])?;
+    says(&changed, "\nready\n")?;
+
     says(&["hawser", "leave", "--yes"], "left")?;
     let active = ["systemctl", "list-units", "hawser*", "--no-legend", "--state=active"];
     let active = machine.succeed(&active)?;
@@ -71,3 +89,5 @@ fn join_starts_and_waits_and_leave_stops_and_takes_away() -> Result<()> {
 fn is(machine: &Machine, what: &str) -> Result<bool> {
     Ok(machine.run(&["systemctl", what, "hawser"])?.status.success())
 }
+
+const PATIENCE: Duration = Duration::from_secs(60);

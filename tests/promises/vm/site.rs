@@ -7,7 +7,7 @@ use hawser_harness::{
     envoy::envoy_binary,
     mesh::{Mesh, OUTSIDE, OUTSIDE_IP},
     netns::Net,
-    sidecar::{CALLER_HEADER, call_as},
+    sidecar::{Arrival, CALLER_HEADER, call_as},
     workload::Answer,
 };
 use serde_json::Value;
@@ -37,7 +37,7 @@ pub(super) struct Site {
 
 impl Site {
     /// A mesh, and a booted Debian with an Envoy on it and a resolver outside in its resolv.conf.
-    pub(super) fn build(name: &'static str) -> Result<Self> {
+    pub(super) fn build(name: &'static str, arrival: Arrival) -> Result<Self> {
         let package = package(name)?;
         // What may have to be fetched is fetched before this thread is where nothing can be.
         envoy_binary().context("find Envoy")?;
@@ -49,7 +49,7 @@ impl Site {
         let runtime = tokio::runtime::Builder::new_multi_thread();
         let runtime = { runtime }.worker_threads(2).enable_all().build()?;
         let dir = tempfile::tempdir()?;
-        let mesh = runtime.block_on(Mesh::start_on(dir.path(), CLOUD, &[INBOUND]))?;
+        let mesh = runtime.block_on(Mesh::start_on(dir.path(), CLOUD, &[INBOUND], arrival))?;
         let machine = None;
         let mut site = Self {
             programs: Vec::new(),
@@ -159,6 +159,12 @@ impl Site {
         let answer = answer.with_context(|| self.told())?;
         ensure!(answer.workload == self.mesh.hello.identity(), "{answer:?}");
 
+        self.hears_the_mesh().map(drop)
+    }
+
+    /// The mesh calls a program of the machine. Returns what the program has seen.
+    pub(super) fn hears_the_mesh(&self) -> Result<String> {
+        let me = self.mesh.identity();
         let caller = hawser_harness::ca::spiffe_id("demo", "caller");
         let called = wait_for("a request to the machine", PATIENCE, || {
             let ca = self.mesh.istiod.ca();
@@ -171,7 +177,7 @@ impl Site {
         ensure!(called.machine == me, "the machine has shown {called:?}");
         let seen = format!("{CALLER_HEADER}: {caller}");
         ensure!(called.reply.contains(&seen), "the program saw {}", called.reply);
-        Ok(())
+        Ok(called.reply)
     }
 
     /// Whether a name outside is found, by whoever answers.
@@ -213,7 +219,7 @@ fn network(cloud: &Net) -> Result<Net> {
 }
 
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
-const CLOUD: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+pub(super) const CLOUD: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 const VM: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
 /// The port of a program on the machine.
 const INBOUND: u16 = 8080;

@@ -48,7 +48,7 @@ e2e: tools build
 
 tools:
 	@tests/tools.sh
-	@tests/servers.sh $(TARGET)/servers unbound
+	@tests/servers.sh $(TARGET)/servers unbound mandoc prometheus zsh fish
 
 packages:
 	@packaging/packages.sh $(TARGET) $(PROFILE)

@@ -22,8 +22,8 @@ use zeroize::Zeroizing;
 
 pub(crate) use self::{
     changes::changes,
-    clock::ahead_or_behind,
-    judged::{gone_names, judge, out_of_time},
+    clock::{ahead_or_behind, behind},
+    judged::{gone_names, judge, out_of_time, pair},
     origin::{Brought, Origin},
 };
 use crate::config::{

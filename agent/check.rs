@@ -59,7 +59,7 @@ pub fn all(paths: &Paths, sources: &Sources, token: Token) -> Result<Config, Pro
 }
 
 /// What single settings do not show: headers that cannot be sent, a node that cannot be named.
-fn usable(config: &Config) -> Vec<Problem> {
+pub(crate) fn usable(config: &Config) -> Vec<Problem> {
     let ways = [("certificates", options::ca(config)), ("configuration", options::xds(config))];
     let mut problems: Vec<Problem> = Vec::new();
     for (what, way) in ways {
@@ -80,15 +80,16 @@ pub(crate) fn unshown(way: hawser_istiod::Options) -> Result<Istiod, hawser_isti
 }
 
 /// The files that a configuration points at.
-struct Files {
-    roots: Vec<PathBuf>,
+pub(crate) struct Files {
+    /// What istiod's certificates are checked against.
+    pub(crate) roots: Vec<PathBuf>,
     /// None where a certificate can come in another way.
-    token: Option<PathBuf>,
+    pub(crate) token: Option<PathBuf>,
     id: Option<SpiffeId>,
 }
 
 impl Files {
-    fn of(config: &Config) -> Self {
+    pub(crate) fn of(config: &Config) -> Self {
         let mut roots: Vec<PathBuf> = Vec::new();
         // A pair that somebody else brings has its roots with it.
         let asked = matches!(config.identity.source, Source::Authority | Source::Auto { .. });
@@ -122,7 +123,10 @@ impl Files {
 
     /// The roots that istiod's certificates are checked against.
     fn roots(&self) -> impl Iterator<Item = Problem> {
-        self.roots.iter().filter_map(|path| root_file(path))
+        self.roots.iter().filter_map(|path| {
+            let wrong = root_file(path).err()?;
+            Some(Problem::with(path.display().to_string(), wrong))
+        })
     }
 
     /// The token, which has to be good for as long as there is no certificate.
@@ -140,7 +144,7 @@ impl Files {
 }
 
 /// Whether there is a pair from elsewhere that istiod can be shown: this machine's, and valid now.
-fn has_pair(config: &Config) -> bool {
+pub(crate) fn has_pair(config: &Config) -> bool {
     let chain = || {
         let dir = config.identity.provisioned.as_ref()?;
         dir.join("key.pem").exists().then_some(())?;
@@ -153,7 +157,7 @@ fn has_pair(config: &Config) -> bool {
 }
 
 /// istiod issues what the token says, whatever the machine is configured as.
-fn for_somebody_else(id: Option<&SpiffeId>, subject: Option<&str>) -> Option<String> {
+pub(crate) fn for_somebody_else(id: Option<&SpiffeId>, subject: Option<&str>) -> Option<String> {
     let id = id?;
     let account = subject?.strip_prefix("system:serviceaccount:")?;
     let (namespace, name) = account.split_once(':')?;
@@ -166,13 +170,9 @@ fn for_somebody_else(id: Option<&SpiffeId>, subject: Option<&str>) -> Option<Str
     })
 }
 
-fn root_file(path: &Path) -> Option<Problem> {
-    let wrong = match read_text(path) {
-        Err(error) => format!("cannot be read: {error}"),
-        Ok(text) => match Bundle::from_pem(&text) {
-            Ok(_) => return None,
-            Err(error) => format!("{}; expected the root certificate in PEM", Causes(&error)),
-        },
-    };
-    Some(Problem::with(path.display().to_string(), wrong))
+/// The roots in a file, or why there are none.
+pub(crate) fn root_file(path: &Path) -> Result<Bundle, String> {
+    let text = read_text(path).map_err(|error| format!("cannot be read: {error}"))?;
+    Bundle::from_pem(&text)
+        .map_err(|error| format!("{}; expected the root certificate in PEM", Causes(&error)))
 }

@@ -1,16 +1,25 @@
 //! The command line: what was typed, which command it is, and how that ends.
 
-mod ask;
+pub(crate) mod ask;
+mod bugreport;
 mod check;
+mod completions;
 mod config;
 mod dns;
+mod doctor;
+mod drain;
 mod envoy;
+mod explain;
 mod identity;
 mod intercept;
 mod join;
 mod leave;
+mod loglevel;
+mod maintenance;
+mod manual;
+mod pilot;
 mod run;
-mod span;
+pub(crate) mod span;
 mod status;
 mod version;
 mod xds;
@@ -44,16 +53,28 @@ pub enum Exit {
 
 /// Runs the command that was typed.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let exit = match Cli::try_parse_from(arguments) {
-        Ok(cli) => cli.command.run(&Context::of(cli.common)),
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if pilot::is_meant(&arguments) {
+        return pilot::main(arguments);
+    }
+    ExitCode::from(run(arguments, Vec::new()) as u8)
+}
+
+/// Runs a command, with settings that are said beside it.
+fn run(arguments: impl IntoIterator<Item = OsString>, flags: Vec<Flag>) -> Exit {
+    match Cli::try_parse_from(arguments) {
+        Ok(cli) => {
+            let mut context = Context::of(cli.common);
+            context.flags.extend(flags);
+            cli.command.run(&context)
+        }
         Err(error) => {
             let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
             // Nothing is left to say it to when standard output is closed.
             drop(error.print());
             if asked { Exit::Ok } else { Exit::Usage }
         }
-    };
-    ExitCode::from(exit as u8)
+    }
 }
 
 #[derive(Debug, Parser)]
@@ -94,11 +115,20 @@ enum Command {
     Check(check::Check),
     Config(config::Show),
     Status(status::Status),
+    Doctor(doctor::Doctor),
+    Explain(explain::Explain),
+    Bugreport(bugreport::Bugreport),
+    Maintenance(maintenance::Maintenance),
+    Drain(drain::Drain),
+    Log(loglevel::LogLevel),
     Dns(dns::Dns),
     Envoy(envoy::Envoy),
     Identity(identity::Identity),
     Intercept(intercept::Intercept),
     Xds(xds::Xds),
+    Completions(completions::Completions),
+    #[command(hide = true)]
+    Manual(manual::Manual),
     Version(version::Version),
 }
 
@@ -111,18 +141,26 @@ impl Command {
             Self::Check(check) => check.run(context),
             Self::Config(show) => show.run(context),
             Self::Status(status) => status.run(context),
+            Self::Doctor(doctor) => doctor.run(context),
+            Self::Explain(explain) => explain.run(context),
+            Self::Bugreport(report) => report.run(context),
+            Self::Maintenance(maintenance) => maintenance.run(context),
+            Self::Drain(drain) => drain.run(context),
+            Self::Log(level) => level.run(context),
             Self::Dns(dns) => dns.run(context),
             Self::Envoy(envoy) => envoy.run(context),
             Self::Identity(identity) => identity.run(context),
             Self::Intercept(intercept) => intercept.run(context),
             Self::Xds(xds) => xds.run(context),
+            Self::Completions(completions) => completions.run(context),
+            Self::Manual(manual) => manual.run(context),
             Self::Version(version) => version.run(),
         }
     }
 }
 
 /// What every command is given: where things are, and what was said outside of files.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Context {
     paths: Paths,
     environment: Environment,

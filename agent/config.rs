@@ -9,11 +9,13 @@ pub mod downward;
 pub mod envfile;
 pub mod envoy;
 pub mod export;
+pub mod health;
 pub mod hosts;
 pub mod identity;
 pub mod intercept;
 pub mod parse;
 pub mod paths;
+pub mod port;
 pub mod problem;
 pub mod proxy;
 pub mod relay;
@@ -74,8 +76,12 @@ pub struct Config {
     pub envoy: Envoy,
     /// What is redirected to Envoy, and when.
     pub intercept: Intercept,
+    /// What the operator wants to have probed, if anything is to be told of this machine.
+    pub health: Option<hawser_health::Probe>,
     /// Where the agent answers /healthz/ready.
     pub status: SocketAddr,
+    /// What it answers there besides its own.
+    pub port: port::Port,
     /// Istio's variables, for the node metadata and the headers.
     pub variables: Variables,
     /// The effective ProxyConfig, as JSON.
@@ -172,8 +178,10 @@ impl Reader<'_> {
         let dns = self.dns();
         let envoy = self.envoy();
         let intercept = self.intercept();
+        let health = self.health();
         let status = self.required("status.listen", parse::socket);
-        self.required("log.level", parse::log_filter);
+        let port = self.port();
+        self.required("log.level", |text| text.parse::<crate::log::level::Filter>().ok());
         self.required("log.format", |text| text.parse::<crate::log::Format>().ok());
 
         if let (Some(Envoy { foreground: true, .. }), Some(Identity { only: true, .. })) =
@@ -187,10 +195,12 @@ impl Reader<'_> {
             endpoint.server_name = name.clone().or(endpoint.server_name.take());
         }
         let (envoy, status) = (envoy?, status?);
+        let port = port?;
+        self.apart(&port, (&envoy, status), dns.as_ref().and_then(Option::as_ref));
         Some(Config {
             paths: paths.clone(),
             node: node?,
-            proxy: effective(sources, &istiod, &envoy, status),
+            proxy: effective(sources, &istiod, &envoy, status, port.local_only),
             ca,
             istiod,
             hosts: sources.hosts.clone(),
@@ -201,7 +211,9 @@ impl Reader<'_> {
             dns: dns?,
             envoy,
             intercept: intercept?,
+            health: health?,
             status,
+            port,
             variables: variables(sources),
         })
     }
@@ -310,6 +322,7 @@ fn effective(
     istiod: &Istiod,
     envoy: &Envoy,
     status: SocketAddr,
+    metrics_local: bool,
 ) -> serde_json::Value {
     let mut proxy = sources.proxy.clone();
     // One address has room there; istiod only looks at it.
@@ -319,5 +332,15 @@ fn effective(
     proxy.set("statusPort", status.port().into());
     proxy.set("concurrency", envoy.concurrency.into());
     proxy.set("terminationDrainDuration", format!("{}s", envoy.drain.as_secs_f64()).into());
-    proxy.to_json()
+    let mut proxy = proxy.to_json();
+    if metrics_local {
+        // Envoy's own metrics are for this machine alone by this word.
+        let fields = proxy.as_object_mut();
+        let metadata =
+            fields.map(|all| all.entry("proxyMetadata").or_insert_with(|| serde_json::json!({})));
+        if let Some(metadata) = metadata.and_then(serde_json::Value::as_object_mut) {
+            metadata.insert("METRICS_LOCALHOST_ACCESS_ONLY".to_owned(), "true".into());
+        }
+    }
+    proxy
 }

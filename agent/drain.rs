@@ -5,11 +5,9 @@
 
 use std::sync::Arc;
 
-use hawser_health::Verdict;
 use hawser_xds::Seen;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
 /// Whether the machine is being taken out of the mesh. Clones are of the same machine.
 #[derive(Debug, Clone)]
@@ -18,6 +16,7 @@ pub struct Drain {
     /// Whether istiod is told how the machine is, by a probe of the mesh's.
     probed: bool,
     seen: Option<Seen>,
+    inbound: Vec<u16>,
 }
 
 /// What came of it.
@@ -27,32 +26,70 @@ pub struct Told {
     pub told: bool,
     /// Why not.
     pub reason: Option<String>,
+    /// The same as a word.
+    #[serde(default)]
+    pub deaf: Option<Deaf>,
+    /// Where Envoy takes what comes in.
+    #[serde(default)]
+    pub inbound: Vec<u16>,
+}
+
+/// Why the mesh does not hear how the machine is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "kebab-case")]
+pub enum Deaf {
+    /// It does not ask.
+    #[error(
+        "the mesh does not ask whether this machine is well: its WorkloadGroup has no probe, and hawser.toml has none"
+    )]
+    NotProbed,
+    /// It cannot be told at the moment, and will be.
+    #[error("no stream of Envoy's is joined to istiod")]
+    NotJoined,
 }
 
 impl Drain {
     /// Of a machine that is `probed` for the mesh or not, and that is told of on Envoy's stream if
-    /// there is one.
-    pub(crate) fn new(probed: bool, seen: Option<Seen>) -> Self {
-        Self { on: Arc::new(watch::Sender::new(false)), probed, seen }
+    /// there is one. What comes in goes to the ports `inbound`.
+    pub(crate) fn new(probed: bool, seen: Option<Seen>, inbound: Vec<u16>) -> Self {
+        Self { on: Arc::new(watch::Sender::new(false)), probed, seen, inbound }
     }
 
     /// Begins, or goes on.
     pub(crate) fn begin(&self) -> Told {
         if !self.on.send_replace(true) {
-            tracing::info!("the machine is taken out of the mesh");
+            let message_id = hawser_audit::DRAINED.id;
+            tracing::info!(message_id, "the machine is taken out of the mesh");
         }
-        let reason = match &self.seen {
-            _ if !self.probed => Some(NOT_PROBED),
+        let deaf = self.deaf();
+        let reason = deaf.map(|deaf| deaf.to_string());
+        Told { told: deaf.is_none(), reason, deaf, inbound: self.inbound.clone() }
+    }
+
+    /// Why the mesh would not hear how the machine is.
+    pub(crate) fn deaf(&self) -> Option<Deaf> {
+        match &self.seen {
+            _ if !self.probed => Some(Deaf::NotProbed),
             Some(seen) if seen.standing().joined > 0 => None,
-            Some(_) | None => Some(NOT_JOINED),
-        };
-        Told { told: reason.is_none(), reason: reason.map(str::to_owned) }
+            Some(_) | None => Some(Deaf::NotJoined),
+        }
+    }
+
+    /// Whether the mesh asks how the machine is.
+    pub(crate) fn is_probed(&self) -> bool {
+        self.probed
+    }
+
+    /// Tells when it begins and when it is over.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<bool> {
+        self.on.subscribe()
     }
 
     /// It is over.
     pub(crate) fn end(&self) {
         if self.on.send_replace(false) {
-            tracing::info!("the machine is back in the mesh");
+            let message_id = hawser_audit::UNDRAINED.id;
+            tracing::info!(message_id, "the machine is back in the mesh");
         }
     }
 
@@ -60,80 +97,27 @@ impl Drain {
     pub(crate) fn reason(&self) -> Option<&'static str> {
         self.on.borrow().then_some(DRAINING)
     }
-
-    /// What istiod is to hear: what the probe finds, but nothing good while this goes on.
-    pub(crate) async fn join(
-        self,
-        mut probe: watch::Receiver<Verdict>,
-        tell: watch::Sender<Verdict>,
-        stop: CancellationToken,
-    ) {
-        let mut on = self.on.subscribe();
-        let join = async {
-            loop {
-                let found = probe.borrow_and_update().clone();
-                let draining = *on.borrow_and_update();
-                let verdict = match found {
-                    found if draining && self.probed => {
-                        drop(found);
-                        Some(Err(DRAINING.to_owned()))
-                    }
-                    found => found,
-                };
-                tell.send_if_modified(|told| {
-                    let news = *told != verdict;
-                    *told = verdict;
-                    news
-                });
-                // Cancel safe: both only wait. One that nobody sends to any more never changes.
-                tokio::select! {
-                    Ok(()) = probe.changed() => {}
-                    Ok(()) = on.changed() => {}
-                    else => std::future::pending().await,
-                }
-            }
-        };
-        stop.run_until_cancelled(join).await;
-    }
 }
 
 const DRAINING: &str = "this machine is being taken out of the mesh: its Envoy drains";
-const NOT_PROBED: &str =
-    "the mesh does not ask whether this machine is well: its WorkloadGroup has no probe";
-const NOT_JOINED: &str = "no stream of Envoy's is joined to istiod";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    async fn heard(told: &mut watch::Receiver<Verdict>, wanted: &Verdict) {
-        drop(told.wait_for(|verdict| verdict == wanted).await.unwrap());
-    }
-
-    #[tokio::test]
-    async fn a_machine_that_drains_is_not_well_whatever_its_probe_finds() {
-        let drain = Drain::new(true, None);
-        let (find, probe) = watch::channel(Some(Ok(())));
-        let (tell, mut told) = watch::channel(None);
-        let stop = CancellationToken::new();
-        let joined = drain.clone().join(probe, tell, stop.clone());
-        let test = async {
-            heard(&mut told, &Some(Ok(()))).await;
-            drain.begin();
-            heard(&mut told, &Some(Err(DRAINING.to_owned()))).await;
-            find.send_replace(Some(Err("out of order".to_owned())));
+    #[test]
+    fn who_is_not_probed_is_not_told_of_and_it_is_said_why() {
+        for (probed, deaf) in [(false, Deaf::NotProbed), (true, Deaf::NotJoined)] {
+            let drain = Drain::new(probed, Some(Seen::default()), vec![15006]);
+            assert_eq!(drain.reason(), None);
+            let reason = Some(deaf.to_string());
+            assert_eq!(
+                drain.begin(),
+                Told { told: false, reason, deaf: Some(deaf), inbound: vec![15006] }
+            );
+            assert_eq!(drain.reason(), Some(DRAINING));
             drain.end();
-            heard(&mut told, &Some(Err("out of order".to_owned()))).await;
-            stop.cancel();
-        };
-        tokio::join!(joined, test);
-    }
-
-    #[tokio::test]
-    async fn who_is_not_probed_is_not_told_of_and_it_is_said_why() {
-        let told = Drain::new(false, Some(Seen::default())).begin();
-        assert_eq!(told, Told { told: false, reason: Some(NOT_PROBED.to_owned()) });
-        let told = Drain::new(true, Some(Seen::default())).begin();
-        assert_eq!(told, Told { told: false, reason: Some(NOT_JOINED.to_owned()) });
+            assert_eq!(drain.reason(), None);
+        }
     }
 }

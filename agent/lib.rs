@@ -13,19 +13,31 @@ pub mod bundle;
 pub mod check;
 pub mod cli;
 pub mod config;
+pub mod doctor;
 pub mod drain;
+pub mod explain;
 pub mod install;
 mod life;
 pub mod log;
+pub mod maintenance;
 mod options;
 mod prepare;
 pub mod status;
+mod wellness;
 
-use std::{convert::Infallible, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use anyhow::Context as _;
+use hawser_audit::RENEWAL_ASKED;
 use hawser_dns::neighbours::{self, Machine};
 use hawser_envoy::{admin::Admin, readiness};
+use hawser_health::Probe;
 use hawser_identity::SealKey;
 use hawser_istiod::{Credentials, Istiod};
 use hawser_lastgood::Shelf;
@@ -52,11 +64,13 @@ use crate::{
     config::{Config, dns::Mode, source::Sources},
     drain::Drain,
     life::{Life, reload::Reload},
+    maintenance::Maintenance,
     prepare::{Mesh, Prepared},
-    status::{admin, health},
+    status::{admin, past::Past, port},
+    wellness::Wellness,
 };
 
-pub use life::reload::Reading;
+pub use life::reload::{Reading, Reloads};
 
 /// The version of this program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -69,22 +83,27 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub async fn run(
     config: Config,
     mut notifier: Notifier,
-    reading: (Reading, Sources, log::Level),
+    (reading, sources, log): (Reading, Sources, log::Log),
 ) -> anyhow::Result<Stopped> {
     let mut signals = Signals::install().context("install signal handlers")?;
     let asked = signal(SignalKind::user_defined1()).context("install signal handlers")?;
     let hangup = notifier.is_heard().then(|| signal(SignalKind::hangup())).transpose();
-    let reload = Reload::new(reading, hangup.context("install signal handlers")?);
+    let hangup = hangup.context("install signal handlers")?;
+    let reload = Reload::new((reading, sources, log.level.clone()), hangup);
     if let Err(error) = hawser_rt::harden::no_core_dumps() {
         warn!(%error, "a crash may leave a core with the key in it");
     }
     let prepared = prepare::all(&config, &mut notifier).await?;
     let Prepared { node, store, seal, sds, status, says, mesh, bound, lock } = prepared;
+    let past = Arc::new(Past::begin(&config.paths, SystemTime::now()));
     let mut agent = Agent::new(&config);
     status::count_doors(&agent.metrics, bound.claims());
+    agent.metrics.tell_of_process(OF_ISTIO);
+    status::metrics::of_process(&agent.metrics, past.since, past.status().restarts);
     let (add_trust, mesh_trust) = watch::channel(None);
 
-    let flow = agent.identity(store, seal, mesh_trust, asked)?;
+    let store = Arc::new(store);
+    let flow = agent.identity(Arc::clone(&store), seal, mesh_trust, asked)?;
     let secrets = agent.secrets(sds, &flow);
     let exported = agent.export(&flow);
     let istiod = agent.way(options::xds(&config), &flow)?;
@@ -103,18 +122,22 @@ pub async fn run(
         },
         secrets,
         metrics: agent.metrics.clone(),
+        log,
+        found: status::metrics::Found::registered(&agent.metrics),
+        past: Arc::clone(&past),
+        settings: Arc::default(),
         mesh: None,
     };
     if let Some(mesh) = mesh {
         facts.node = agent.whereabouts(node);
-        facts.mesh = Some(agent.mesh(mesh, facts.node.clone(), istiod, add_trust)?);
+        let kept = (Maintenance::kept(store, agent.clock.clone()), facts.identity.identity.clone());
+        facts.mesh = Some(agent.mesh(mesh, facts.node.clone(), istiod, add_trust, kept)?);
     }
     let Agent { mut tasks, clock, .. } = agent;
     let told = facts.clone();
-    // Envoy's user, if it has one of its own, has no business there.
-    tasks.spawn("admin", |stop| admin::serve(says, Peers::default(), told, stop));
-    let shown = facts.clone();
-    tasks.spawn("status", |stop| health::serve(status, shown, stop));
+    tasks.spawn("admin", |stop| admin::serve(says, told, stop));
+    let (port, quit) = options::port(&config, facts.clone());
+    tasks.spawn("status", |stop| port::serve(status, port, stop));
 
     let notifier = Arc::new(notifier);
     let life = Life::begin(Arc::clone(&notifier), (facts, clock), reload, &mut tasks)
@@ -122,6 +145,7 @@ pub async fn run(
     let ending = async {
         tokio::select! {
             signal = signals.stop() => info!(signal, "stopping"),
+            () = quit.cancelled() => info!("stopping, as was asked for at the status port"),
             () = life.tell() => {}
         }
         notifier.stopping();
@@ -129,6 +153,7 @@ pub async fn run(
     // Envoy drains and relayed names are waited for while the rest stops.
     let slowest = config.dns.as_ref().map_or(Duration::ZERO, |dns| dns.timeout);
     let stopped = tasks.run(ending, config.envoy.drain.max(slowest) + GRACE).await;
+    past.end(&stopped.to_string(), matches!(stopped, Stopped::Clean), SystemTime::now());
     drop((bound, lock));
     Ok(stopped)
 }
@@ -168,7 +193,7 @@ impl<'a> Agent<'a> {
     /// Token to identity: the certificate, the roots, and what istiod is shown.
     fn identity(
         &mut self,
-        store: Store,
+        store: Arc<Store>,
         seal: Option<SealKey>,
         mesh_trust: watch::Receiver<Option<Arc<Bundle>>>,
         mut asked: Signal,
@@ -184,7 +209,7 @@ impl<'a> Agent<'a> {
         let renew = Arc::new(Notify::new());
         let ca = self.way(options::ca(self.config), &flow)?;
         let (clock, metrics) = (self.clock.clone(), self.metrics.clone());
-        let wanted = options::identity(self.config, Arc::new(store), seal, clock, metrics);
+        let wanted = options::identity(self.config, store, seal, clock, metrics);
         let outlets = hawser_identity::Outlets {
             identity: publish,
             learned: learn,
@@ -199,7 +224,7 @@ impl<'a> Agent<'a> {
         self.tasks.spawn("renewals", |stop| async move {
             let heed = async {
                 while asked.recv().await.is_some() {
-                    info!("told to renew the certificate");
+                    info!(message_id = RENEWAL_ASKED.id, "told to renew the certificate");
                     renew.notify_one();
                 }
             };
@@ -241,6 +266,7 @@ impl<'a> Agent<'a> {
         node: watch::Receiver<Arc<Node>>,
         istiod: Istiod,
         add_trust: watch::Sender<Option<Arc<Bundle>>>,
+        (maintenance, identity): (Maintenance, watch::Receiver<Option<Arc<Identity>>>),
     ) -> anyhow::Result<status::Mesh> {
         let Mesh { admin, xds, dns } = mesh;
         let config = self.config;
@@ -250,7 +276,13 @@ impl<'a> Agent<'a> {
         let (envoy_state, envoy) = watch::channel(Default::default());
         let supervised = options::supervise(config, &node.borrow(), admin, envoy_state)?;
         let seen = Seen::default();
-        let (health, drain) = self.health(admin, node.clone(), seen.clone());
+        status::metrics::of_istiod(&self.metrics, &seen);
+        let probes = options::probes(config);
+        let drain = Drain::new(!probes.is_empty(), Some(seen.clone()), options::inbound(config));
+        let clock = self.clock.clone();
+        let wellness =
+            Wellness { drain: drain.clone(), maintenance: maintenance.clone(), identity, clock };
+        let health = self.health(admin, node.clone(), probes, wellness);
         let (shelf, modules) = (self.shelf(), self.modules());
         let peers = self.peers.clone();
         let dns = dns.map(|dns| self.resolver(dns, names.clone())).transpose()?;
@@ -269,6 +301,7 @@ impl<'a> Agent<'a> {
             refused: Arc::clone(&peers.refused),
             health: health.clone(),
             drain,
+            maintenance,
             dns,
             admin,
             envoy: supervised.as_ref().map(|_| envoy),
@@ -369,28 +402,27 @@ impl<'a> Agent<'a> {
         node
     }
 
-    /// Whether the workload is well, if the mesh wants to know; and whether it is to be left alone.
+    /// Whether the machine is well, if somebody wants to know.
     fn health(
         &mut self,
         admin: SocketAddr,
         node: watch::Receiver<Arc<Node>>,
-        seen: Seen,
-    ) -> (watch::Receiver<hawser_health::Verdict>, Drain) {
+        probes: Vec<Probe>,
+        wellness: Wellness,
+    ) -> watch::Receiver<hawser_health::Verdict> {
         let (tell, found) = watch::channel(None);
-        let probe = options::probe(self.config).ok().flatten();
-        let drain = Drain::new(probe.is_some(), Some(seen));
-        if let Some(probe) = probe {
-            let wanted = hawser_health::Options { probe, node };
+        if !probes.is_empty() {
+            let wanted = hawser_health::Options { probes, node };
             let envoy = move || envoy_readiness(admin);
             self.tasks.spawn("health", |stop| hawser_health::run(wanted, envoy, tell, stop));
         }
         let (tell, health) = watch::channel(None);
-        let joined = drain.clone();
-        self.tasks.spawn("drain", |stop| async move {
-            joined.join(found, tell, stop).await;
+        wellness.register(&self.metrics, health.clone());
+        self.tasks.spawn("wellness", |stop| async move {
+            wellness.follow(found, tell, stop).await;
             Ok::<_, Infallible>(())
         });
-        (health, drain)
+        health
     }
 }
 
@@ -403,6 +435,8 @@ async fn envoy_readiness(admin: SocketAddr) -> Result<(), String> {
     }
 }
 
+/// What the names begin with that dashboards of Istio's agent know.
+const OF_ISTIO: &str = "istio_agent_";
 const ENVOY_PATIENCE: Duration = Duration::from_secs(3);
 /// How long the parts may take to end, Envoy's draining aside.
 const GRACE: Duration = Duration::from_secs(10);

@@ -27,6 +27,8 @@ use self::{
 };
 use crate::status::Facts;
 
+pub(crate) use self::sentence::said as utc;
+
 /// What is told of, and to whom.
 #[derive(Debug)]
 pub(crate) struct Life {
@@ -60,10 +62,11 @@ impl Life {
             })?;
         }
         let (told, ready) = watch::channel(false);
-        let (tell, reloads) = watch::channel(Reloads::default());
+        let (tell, reloads) = (Arc::clone(&facts.settings), facts.settings.subscribe());
         let manager = Arc::clone(&notifier);
+        let envoy = facts.mesh.as_ref().map(|mesh| mesh.admin);
         tasks.spawn("reload", |stop| async move {
-            stop.run_until_cancelled(reload.follow(manager, ready, tell)).await;
+            stop.run_until_cancelled(reload.follow(manager, envoy, ready, tell)).await;
             Ok::<_, Infallible>(())
         });
         Ok(Self { notifier, facts, clock, silent, reloads, told })

@@ -2,12 +2,13 @@
 
 pub(crate) mod dns;
 pub(crate) mod intercept;
+mod port;
 mod ssh;
 
 use std::{
     ffi::OsString,
-    net::{IpAddr, SocketAddr},
-    path::PathBuf,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -29,11 +30,12 @@ use hawser_rt::{Backoff, Clock, metrics::Registry, uds::Peers};
 use hawser_state::Store;
 use hawser_xds::Fit;
 use nix::unistd::geteuid;
+use serde_json::json;
 use tokio::sync::watch;
 
 use crate::config::{Config, Istiod, accounts, envoy::Envoy, parse, relay::Compat};
 
-pub(crate) use self::{dns::dns, intercept::intercept};
+pub(crate) use self::{dns::dns, intercept::intercept, port::port};
 
 /// The way to the certificate authority.
 pub(crate) fn ca(config: &Config) -> istiod::Options {
@@ -209,6 +211,11 @@ pub(crate) fn facts(config: &Config, ips: Vec<IpAddr>) -> Facts {
     if let (Err(_), Some(proxy)) = (probe(config), proxy_config.as_object_mut()) {
         proxy.remove(PROBE);
     }
+    // What the operator wants to have probed has no words there, and istiod reads none: it heeds
+    // what it is told of a machine that says that it has a probe.
+    if let (Some(_), Some(proxy)) = (&config.health, proxy_config.as_object_mut()) {
+        proxy.entry(PROBE).or_insert_with(|| json!({"exec": {"command": ["hawser", "status"]}}));
+    }
     Facts {
         ips,
         name: node.name.clone(),
@@ -229,8 +236,13 @@ pub(crate) fn facts(config: &Config, ips: Vec<IpAddr>) -> Facts {
     }
 }
 
+/// How this machine is probed: as the mesh wants it, and as its operator does.
+pub(crate) fn probes(config: &Config) -> Vec<Probe> {
+    probe(config).ok().flatten().into_iter().chain(config.health.clone()).collect()
+}
+
 /// How the workload is probed, if the mesh wants it; or what is wrong with that.
-pub(crate) fn probe(config: &Config) -> Result<Option<Probe>, Vec<hawser_health::Problem>> {
+fn probe(config: &Config) -> Result<Option<Probe>, Vec<hawser_health::Problem>> {
     config.proxy.get(PROBE).map(Probe::read).transpose()
 }
 
@@ -241,9 +253,13 @@ pub(crate) fn unheeded(config: &Config) -> Vec<String> {
         fields.map(|(field, instead)| format!("{field} of mesh.yaml is not heeded: {instead}"));
     let said = |name: &&(&str, &str)| config.variables.unheeded.contains(&name.0);
     let variables = UNHEEDED.iter().chain(&intercept::UNHEEDED).filter(said);
+    let fate = match config.health {
+        Some(_) => "it is not heeded, and what hawser.toml says is",
+        None => "the mesh takes this machine for healthy",
+    };
     let probe = probe(config).err().into_iter().flatten().map(|wrong| {
         let hawser_health::Problem { place, wrong } = wrong;
-        format!("{place} of mesh.yaml: {wrong}: the mesh takes this machine for healthy")
+        format!("{place} of mesh.yaml: {wrong}: {fate}")
     });
     fields
         .chain(probe)
@@ -267,7 +283,7 @@ fn ports(envoy: &Envoy) -> Ports {
 }
 
 /// Envoy's bootstrap; its status port leads to the agent's.
-pub(crate) fn bootstrap(config: &Config, agent_port: u16) -> bootstrap::Options {
+pub(crate) fn bootstrap(config: &Config, agent: SocketAddr) -> bootstrap::Options {
     let envoy = &config.envoy;
     bootstrap::Options {
         flavour: flavour(config),
@@ -276,11 +292,21 @@ pub(crate) fn bootstrap(config: &Config, agent_port: u16) -> bootstrap::Options 
         xds_socket: config.paths.xds_socket(),
         sds_socket: config.paths.sds_socket(),
         admin_port: envoy.admin_port,
-        agent_port,
+        agent: reached(agent),
         ports: ports(envoy),
         profile: config.paths.run().join("envoy.prof"),
         log_format: LogFormat::Text,
     }
+}
+
+/// Where this machine reaches what listens there.
+fn reached(listens: SocketAddr) -> SocketAddr {
+    let ip = match listens.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listens.port())
 }
 
 /// The bootstrap holds what only Istio's build loads if that is what there is for certain.
@@ -304,7 +330,7 @@ pub(crate) fn supervise(
     Ok(Some(supervise::Options {
         binary: match &config.envoy.binary {
             Some(binary) => binary.clone(),
-            None => find::find(None, None)?,
+            None => find::find(Path::new("/"), None, None)?,
         },
         arguments: arguments(config, node, config.paths.bootstrap()),
         admin,
@@ -342,6 +368,11 @@ fn arguments(config: &Config, node: &Node, bootstrap: PathBuf) -> Vec<OsString> 
         arguments.drain = drain;
     }
     arguments.list()
+}
+
+/// Listeners of Envoy's that take what comes in, as it is and through tunnels.
+pub(crate) fn inbound(config: &Config) -> Vec<u16> {
+    vec![config.intercept.envoy.inbound, config.intercept.envoy.tunnel]
 }
 
 /// Listeners of Envoy's whose connections nobody waits for.

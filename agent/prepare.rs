@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use hawser_audit::STARTED;
 use hawser_dns::Sockets;
 use hawser_envoy::{bootstrap, grpc, launch::Launch};
 use hawser_identity::SealKey;
@@ -17,9 +18,10 @@ use hawser_node::Node;
 use hawser_rt::{
     Lock, Notifier,
     notify::Handed,
-    uds::{self, Claim, Door},
+    uds::{self, Access, Claim, Door},
 };
 use hawser_state::{Store, write_file};
+use nix::unistd::getegid;
 use tokio::net::TcpListener;
 use tracing::{info, warn};
 use zeroize::Zeroizing;
@@ -62,8 +64,8 @@ pub(crate) struct Bound {
 }
 
 impl Bound {
-    fn bind(&mut self, path: &Path, mode: u32) -> Result<Door, uds::Error> {
-        let door = Door::open(path, mode)?;
+    fn bind(&mut self, path: &Path, access: Access) -> Result<Door, uds::Error> {
+        let door = Door::open(path, access)?;
         self.own.extend(door.claim());
         Ok(door)
     }
@@ -99,7 +101,8 @@ impl Drop for Bound {
 pub(crate) async fn all(config: &Config, notifier: &mut Notifier) -> anyhow::Result<Prepared> {
     let addresses = Addresses::new(config);
     let node = node(config, addresses.now().await)?;
-    info!(node = node.id, id = %config.node.id, istiod = %config.istiod, "hawser starts");
+    let (id, istiod) = (&config.node.id, &config.istiod);
+    info!(message_id = STARTED.id, node = node.id, %id, %istiod, "hawser starts");
     directories(&config.paths)?;
     // Before anything is touched: two agents would take each other's place by turns.
     let lock = Lock::take(&config.paths.lock())?;
@@ -113,7 +116,9 @@ pub(crate) async fn all(config: &Config, notifier: &mut Notifier) -> anyhow::Res
     let sds = bound.bind_kept(&paths.sds_socket(), ANYBODY, notifier);
     let sds = sds.context("serve certificates")?;
     // Not kept: whoever asks how an agent is that is not there is to learn just that.
-    let says = bound.bind(&paths.admin_socket(), 0o660).context("serve status")?;
+    // The group says who may read there, whatever group the directory would give it.
+    let ours = Access { mode: 0o660, group: Some(getegid().as_raw()) };
+    let says = bound.bind(&paths.admin_socket(), ours).context("serve status")?;
     let status = TcpListener::bind(config.status).await;
     let status = status.with_context(|| {
         format!(
@@ -128,7 +133,7 @@ pub(crate) async fn all(config: &Config, notifier: &mut Notifier) -> anyhow::Res
             let xds = bound.bind_kept(&paths.xds_socket(), ANYBODY, notifier);
             let xds = xds.context("serve configuration")?;
             let dns = dns(config, notifier)?;
-            Some(mesh(config, &node, status.local_addr()?.port(), xds, dns)?)
+            Some(mesh(config, &node, status.local_addr()?, xds, dns)?)
         }
     };
     for Handed { name, .. } in notifier.handed() {
@@ -141,12 +146,12 @@ pub(crate) async fn all(config: &Config, notifier: &mut Notifier) -> anyhow::Res
 fn mesh(
     config: &Config,
     node: &Node,
-    port: u16,
+    agent: SocketAddr,
     xds: Door,
     dns: Option<(Sockets, hawser_dns::Options)>,
 ) -> anyhow::Result<Mesh> {
     let paths = &config.paths;
-    let bootstrap = options::bootstrap(config, port);
+    let bootstrap = options::bootstrap(config, agent);
     let document = serde_json::to_vec_pretty(&bootstrap::render(&bootstrap, node))?;
     write_file(&paths.bootstrap(), 0o640, &document).context("write Envoy's bootstrap")?;
     let document = serde_json::to_vec_pretty(&grpc::bootstrap(&options::grpc(config), node))?;

@@ -60,6 +60,8 @@ deb() {
     done
     install -D -m 644 "$here/packaging/deb/lintian-overrides" \
         "$work/deb/usr/share/lintian/overrides/hawser"
+    # Where this distribution's zsh looks.
+    mv "$work/deb/usr/share/zsh/site-functions" "$work/deb/usr/share/zsh/vendor-completions"
     (cd "$work/deb" && find etc -type f | sed 's|^|/|' | sort) >"$work/deb/DEBIAN/conffiles"
     (cd "$work/deb" && find usr -type f | sort | xargs md5sum) >"$work/deb/DEBIAN/md5sums"
     # The oldest glibc that has every symbol the program asks for.
@@ -91,7 +93,7 @@ rpm() {
     {
         script "$here/packaging/rpm/hawser.spec"
         echo "%files"
-        (cd "$work/tree" && find . -type f | sed 's|^\.||' | sort) | while read -r path; do
+        (cd "$work/tree" && find . ! -type d | sed 's|^\.||' | sort) | while read -r path; do
             case "$path" in
             /etc/*) echo "%config(noreplace) $path" ;;
             /usr/share/licenses/*) echo "%license $path" ;;

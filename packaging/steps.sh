@@ -5,11 +5,15 @@ booted() { [ -d /run/systemd/system ]; }
 # Where Istio's own agent is, from its package.
 sidecar() { [ -e /usr/local/bin/istio-start.sh ]; }
 
+# What `journalctl -x` says of our entries.
+catalogue() { journalctl --update-catalog >/dev/null 2>&1 || true; }
+
 # The first time: user and directories, and what to do next. Nothing starts that has not joined,
 # unless Istio's own agent runs: that one is taken over.
 installed() {
     systemd-sysusers hawser.conf
     systemd-tmpfiles --create hawser.conf || true
+    catalogue
     if booted; then
         systemctl daemon-reload
     fi
@@ -37,6 +41,7 @@ installed() {
 upgraded() {
     systemd-sysusers hawser.conf
     systemd-tmpfiles --create hawser.conf || true
+    catalogue
     ! sidecar || /usr/libexec/hawser/take-over --keep-envoy || true
     if booted; then
         systemctl daemon-reload
@@ -64,6 +69,7 @@ removing() {
 }
 
 removed() {
+    catalogue
     if booted; then
         systemctl daemon-reload
         systemctl reset-failed 'hawser*' 2>/dev/null || true

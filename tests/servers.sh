@@ -1,5 +1,5 @@
 #!/bin/sh
-# DNS servers of others, to compare ours with: servers.sh DIRECTORY PACKAGE...
+# Programs of others, to compare ours with or to judge what it writes: servers.sh DIRECTORY PACKAGE...
 #
 # Unpacked into the directory: nothing is installed, started or changed on this machine. What cannot
 # be had is said, and is then missing.

@@ -27,6 +27,11 @@ pub(super) fn wrong(
             .filter(|(by, _)| *by > TOLERANCE)
             .map(|(by, way)| problem(&format!("it is {} {way} that of {host}", Span(by))));
     }
+    behind(bundle, now).map(|behind| problem(&behind))
+}
+
+/// By how much the clock is behind at least, if a file of the bundle is from after now.
+pub(crate) fn behind(bundle: &Bundle, now: SystemTime) -> Option<String> {
     let token = bundle.text(paths::TOKEN).and_then(|token| token::open(token).ok());
     let roots = bundle.text(paths::ROOT_CERT).and_then(|pem| Roots::from_pem(pem).ok());
     let chain = bundle.text(paths::CHAIN).and_then(|pem| Chain::from_pem(pem).ok());
@@ -37,7 +42,7 @@ pub(super) fn wrong(
     ];
     begun.into_iter().find_map(|(file, what, begun)| {
         let behind = begun?.duration_since(now).ok().filter(|behind| *behind > TOLERANCE)?;
-        Some(problem(&format!("it is at least {} behind: {file} {what} after now", Span(behind))))
+        Some(format!("it is at least {} behind: {file} {what} after now", Span(behind)))
     })
 }
 

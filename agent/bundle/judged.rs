@@ -2,12 +2,12 @@
 
 use std::{path::Path, time::SystemTime};
 
-use hawser_istiod::token::Span;
+use hawser_istiod::{Roots as Believed, token::Span};
 use hawser_pki::{Bundle as Roots, Chain, Identity, PrivateKey};
 use hawser_rt::Chain as Causes;
 
 use super::{Bundle, clock};
-use crate::config::{Config, hosts, paths, problem::Problem};
+use crate::config::{Config, hosts, paths, problem::Problem, source::read_text};
 
 /// What is wrong with this machine's clock, or with the dates of the root: told before anything
 /// else is judged by them.
@@ -44,7 +44,11 @@ pub(crate) fn judge(
 
 /// The pair belongs together, leads to the root, is this machine's, and is valid now; else in which
 /// file it is wrong, and how.
-fn pair(bundle: &Bundle, config: &Config, now: SystemTime) -> Result<(), (&'static str, String)> {
+pub(crate) fn pair(
+    bundle: &Bundle,
+    config: &Config,
+    now: SystemTime,
+) -> Result<(), (&'static str, String)> {
     let unusable =
         |file, error: &dyn std::error::Error| (file, format!("{}; {ISSUE}", Causes(error)));
     let text = |file| bundle.text(file).unwrap_or_default();
@@ -52,7 +56,12 @@ fn pair(bundle: &Bundle, config: &Config, now: SystemTime) -> Result<(), (&'stat
     let key = key.map_err(|error| unusable(paths::KEY, &error))?;
     let chain = Chain::from_pem(text(paths::CHAIN));
     let chain = chain.map_err(|error| unusable(paths::CHAIN, &error))?;
-    let roots = Roots::from_pem(text(paths::ROOT_CERT));
+    let believed = || match &config.istiod.roots.roots {
+        Believed::File(path) => read_text(path).unwrap_or_default(),
+        Believed::System => String::new(),
+    };
+    let roots = bundle.text(paths::ROOT_CERT).map_or_else(believed, str::to_owned);
+    let roots = Roots::from_pem(&roots);
     let roots = roots.map_err(|error| unusable(paths::ROOT_CERT, &error))?;
     let identity = Identity::new(key, chain, roots);
     let identity = identity.map_err(|error| unusable(paths::CHAIN, &error))?;

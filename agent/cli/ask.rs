@@ -23,9 +23,19 @@ pub(super) fn answer(paths: &Paths) -> Result<(String, Snapshot, i32), Exit> {
     asked(&paths.admin_socket()).map_err(|error| no_answer(paths, &error))
 }
 
+/// The same, for whoever says by themselves that nobody answers.
+pub(super) fn answered(paths: &Paths) -> io::Result<(String, Snapshot)> {
+    asked(&paths.admin_socket()).map(|(text, snapshot, _)| (text, snapshot))
+}
+
 /// The answer, if there is one; for whoever can do without.
 pub(super) fn quietly(paths: &Paths) -> Option<Snapshot> {
-    asked(&paths.admin_socket()).ok().map(|(_, snapshot, _)| snapshot)
+    tried(paths).ok()
+}
+
+/// The answer, or why there is none; for whoever tells that in words of their own.
+pub(super) fn tried(paths: &Paths) -> io::Result<Snapshot> {
+    asked(&paths.admin_socket()).map(|(_, snapshot, _)| snapshot)
 }
 
 /// Tells that nobody answers, and what to do.
@@ -39,21 +49,24 @@ fn asked(socket: &Path) -> io::Result<(String, Snapshot, i32)> {
     let mut said = Said::ask(socket, "/status")?;
     let mut text = String::new();
     said.body.by_ref().take(MAX_ANSWER).read_to_string(&mut text)?;
+    if said.status != 200 {
+        return Err(io::Error::other(text.trim_end().to_owned()));
+    }
     let snapshot = serde_json::from_str(&text).map_err(|error| strange(&error))?;
     Ok((text, snapshot, said.pid))
 }
 
 /// What an agent has answered.
-pub(super) struct Said {
+pub(crate) struct Said {
     /// 200, or what is wrong.
-    pub(super) status: u16,
-    pub(super) body: BufReader<UnixStream>,
+    pub(crate) status: u16,
+    pub(crate) body: BufReader<UnixStream>,
     pid: i32,
 }
 
 impl Said {
     /// Asks for a path. The body ends with the connection.
-    pub(super) fn ask(socket: &Path, path: &str) -> io::Result<Self> {
+    pub(crate) fn ask(socket: &Path, path: &str) -> io::Result<Self> {
         Self::send(socket, "GET", path)
     }
 
@@ -68,7 +81,7 @@ impl Said {
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         let asked = stream.write_all(format!("{method} {path} HTTP/1.0\r\n\r\n").as_bytes());
-        // The agent closes the door on whoever is neither root nor its own user.
+        // A door that closes at once is none for whoever asks.
         let closed = |error: io::Error| match error.kind() {
             io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
                 io::ErrorKind::PermissionDenied.into()
@@ -93,7 +106,7 @@ impl Said {
     }
 
     /// All of a short answer.
-    pub(super) fn text(mut self) -> io::Result<String> {
+    pub(crate) fn text(mut self) -> io::Result<String> {
         let mut text = String::new();
         self.body.by_ref().take(MAX_ANSWER).read_to_string(&mut text)?;
         Ok(text)
@@ -113,7 +126,7 @@ fn strange(what: &impl std::fmt::Display) -> io::Error {
 fn remedy(error: &io::Error, system: bool) -> &'static str {
     match (error.kind(), system) {
         (io::ErrorKind::PermissionDenied, _) => {
-            "hawser: ask as root, or as the user that the agent runs as"
+            "hawser: ask as root, as the user that the agent runs as, or as one of that user's group"
         }
         (_, true) => "hawser: is it running? `systemctl status hawser`, `journalctl -u hawser`",
         (_, false) => "hawser: is it running? `hawser run` with the same --root starts it",
@@ -121,7 +134,7 @@ fn remedy(error: &io::Error, system: bool) -> &'static str {
 }
 
 /// A value as it may stand behind the `?` of an address.
-pub(super) fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let plain = |octet: u8| octet.is_ascii_alphanumeric() || b"-._*".contains(&octet);
     text.bytes()
         .map(|octet| match octet {

@@ -1,7 +1,7 @@
 //! `hawser dns`: what a name resolves to on this machine, and why.
 
 pub(super) mod explain;
-mod query;
+pub(super) mod query;
 mod resolved;
 mod table;
 

@@ -109,7 +109,7 @@ pub(super) fn is_current(paths: &Paths) -> bool {
 }
 
 /// How the Envoy that runs was started, or is to be; for a command that is of no use without it.
-fn known(paths: &Paths) -> Result<Launch, Exit> {
+pub(super) fn known(paths: &Paths) -> Result<Launch, Exit> {
     let started = Unit::under(paths.root()).started().map(|started| started.launch);
     started.or_else(|| launch(paths)).ok_or_else(|| {
         let path = Launch::path(&paths.run());
@@ -121,7 +121,7 @@ fn known(paths: &Paths) -> Result<Launch, Exit> {
     })
 }
 
-fn runtime() -> Result<Runtime, Exit> {
+pub(super) fn runtime() -> Result<Runtime, Exit> {
     Builder::new_current_thread().enable_all().build().map_err(|error| {
         complain(format_args!("hawser: start a runtime: {}", Chain(&error)));
         Exit::Failed

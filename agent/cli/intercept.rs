@@ -2,7 +2,7 @@
 
 mod adopt;
 mod apply;
-mod around;
+pub(super) mod around;
 mod changes;
 pub(super) mod clear;
 mod guard;
@@ -72,7 +72,7 @@ impl Intercept {
 }
 
 /// Why a command could not be carried out.
-enum Wrong {
+pub(super) enum Wrong {
     Settings(Problems),
     Rules(Error),
     Other(anyhow::Error),
@@ -101,10 +101,10 @@ fn runtime() -> Result<Runtime, Wrong> {
     runtime.map_err(|error| Wrong::Other(error.into()))
 }
 
-fn places(context: &Context) -> Places {
+pub(super) fn places(context: &Context) -> Places {
     Places::new(context.paths.intercept_run())
 }
 
-fn nft() -> Result<Nft, Error> {
+pub(super) fn nft() -> Result<Nft, Error> {
     Nft::find(std::path::Path::new("/"))
 }

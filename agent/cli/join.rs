@@ -11,6 +11,7 @@ use std::{
 };
 
 use clap::Args;
+use hawser_audit::JOINED;
 use hawser_istiod::token::{self, Span};
 use hawser_pki::Bundle as Roots;
 use hawser_rt::Chain;
@@ -25,6 +26,7 @@ use crate::{
         source,
     },
     install::{Staged, service::Service},
+    log::note,
     options,
 };
 
@@ -176,6 +178,8 @@ impl Join {
             }
         };
         say(format_args!("joined {} as {}", config.istiod, config.node.id));
+        let (mesh, id) = (config.istiod.to_string(), config.node.id.to_string());
+        note(context.paths.root(), JOINED, "joined a mesh", &[("mesh", mesh), ("id", id)]);
         say(format_args!("installed in {}", context.paths.bundle().display()));
         if let Some(previous) = previous {
             say(format_args!("what was there before is in {}", previous.display()));

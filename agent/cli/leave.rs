@@ -6,6 +6,7 @@ use std::{
 };
 
 use clap::Args;
+use hawser_audit::LEFT;
 use hawser_rt::Chain;
 
 use super::{Context, Exit, ask, complain, intercept::clear, say};
@@ -15,6 +16,7 @@ use crate::{
         removal::{self, Thing},
         service::{self, Service},
     },
+    log::note,
 };
 
 /// Leave the mesh: stop, and take away what was joined
@@ -146,6 +148,7 @@ impl Plan {
         }
         removal::remove(&self.remove).map_err(|error| Chain(&error).to_string())?;
         removal::tidy(&context.paths);
+        note(context.paths.root(), LEFT, "left the mesh", &[]);
         Ok(())
     }
 }

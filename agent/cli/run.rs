@@ -5,7 +5,6 @@ use std::{path::PathBuf, time::Duration};
 use clap::Args;
 use hawser_rt::{Notifier, Stopped};
 use tokio::time::Instant;
-use tracing_subscriber::EnvFilter;
 
 use super::{Context, Exit, complain_of};
 use crate::{
@@ -14,7 +13,7 @@ use crate::{
         Config, setting,
         source::{Environment, Flag, Sources},
     },
-    log,
+    log::{self, Log, level::Filter},
 };
 
 /// Run the agent
@@ -22,6 +21,10 @@ use crate::{
 /// Under systemd it reports readiness and feeds the watchdog. With --envoy it starts Envoy too,
 /// keeps it running, and drains it at the end: for laptops and containers, where nothing else
 /// does.
+///
+/// SIGHUP, from a service manager, reads the configuration again and has Envoy open its log files
+/// again; SIGUSR1 asks for a new certificate; SIGTERM and SIGINT stop. What the agent has to say goes
+/// to the journal, or to standard error: there is no log file of its own.
 #[derive(Debug, Args)]
 pub(super) struct Run {
     /// Start Envoy and keep it running (envoy.foreground): the one at PATH, or the one that is found
@@ -45,8 +48,8 @@ impl Run {
             Err(problems) => return complain_of(&problems),
         };
         let begun = Instant::now();
-        let level = start_log(&sources, &context.environment);
-        match serve(config, &context.environment, (reading, sources, level)) {
+        let log = start_log(&sources, context);
+        match serve(config, &context.environment, (reading, sources, log)) {
             Ok(Stopped::Clean) => Exit::Ok,
             Ok(stopped) => {
                 tracing::error!(error = %stopped, "agent stops");
@@ -78,18 +81,19 @@ fn pause(environment: &Environment, begun: Instant) {
     }
 }
 
-fn start_log(sources: &Sources, environment: &Environment) -> log::Level {
+fn start_log(sources: &Sources, context: &Context) -> Log {
     let said = |key| setting::find(key).map(|known| sources.values.setting(known).value);
     // Both parse: the configuration was loaded.
-    let level = said("log.level").and_then(|text| text.parse::<EnvFilter>().ok());
+    let level = said("log.level").and_then(|text| text.parse::<Filter>().ok()).unwrap_or_default();
     let format = said("log.format").and_then(|text| text.parse().ok());
-    log::start(level.unwrap_or_default(), format.unwrap_or(log::Format::Auto), environment)
+    let format = format.unwrap_or(log::Format::Auto);
+    log::start(&level, format, context.paths.root(), &context.environment)
 }
 
 fn serve(
     config: Config,
     environment: &Environment,
-    reading: (Reading, Sources, log::Level),
+    reading: (Reading, Sources, Log),
 ) -> anyhow::Result<Stopped> {
     let watchdog = environment.get("WATCHDOG_USEC").and_then(|text| text.parse().ok());
     let watchdog = watchdog.map(Duration::from_micros);

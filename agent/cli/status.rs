@@ -1,35 +1,62 @@
-//! `hawser status`: what the running agent says of itself.
+//! `hawser status`: how this machine does in the mesh, on one screen.
 
-mod dns;
-mod units;
+mod down;
+pub(super) mod page;
+mod screen;
 pub(super) mod wait;
+mod watch;
+
+use std::{
+    io::{self, ErrorKind, IsTerminal as _},
+    time::Duration,
+};
 
 use clap::Args;
+use rustix::termios::tcgetwinsize;
 
-use super::{
-    Context, Exit, ask, say,
-    span::{now, span},
-};
-use crate::status::{
-    EnvoyStatus, Snapshot, State,
-    mesh::{RefusingStatus, ReplacedStatus},
+use self::{down::Down, page::Look};
+use super::{Context, Exit, ask, say, span::now};
+use crate::{
+    config::source::Environment,
+    status::{Snapshot, State},
 };
 
-/// Show what the running agent says of itself
+/// Show how this machine does in the mesh, what is wrong, and the next command
 ///
-/// Ends with 0 if it is ready, 1 if it is not yet, 3 if nobody answers. With --wait-ready it ends
-/// with 0 as soon as all of it is ready, Envoy and the traffic rules too, and with 75 if that is not
-/// in time.
+/// One screen: the certificate and how long it lasts, istiod, what Envoy has taken, names, rules,
+/// Envoy itself; then, for each thing that is wrong, what to do next. What is shown comes from the
+/// running agent; where none runs, what systemd knows of it is shown instead.
+///
+/// `ready`: all is well. `degraded`: it works, and something is wrong. `starting`: something is
+/// missing. `draining`, `maintenance`: the machine is being taken out of the mesh, or is out of it.
+/// `down`: nobody answers.
+///
+/// With --json everything that is known is printed, as status.schema.json in /usr/share/doc/hawser
+/// describes it. Fields are added, and never change their meaning.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Exit codes: 0 ready, 1 degraded, starting, draining or in maintenance, 3 nobody answers.
+With --wait-ready: 0 as soon as programs can rely on the mesh, 75 if not in time, 3 nobody answers.
+With --watch: 0 when it is ended.
+
+Examples:
+  hawser status
+  hawser status --watch 5
+  hawser status --json | jq -r '.troubles[] | .what + \" -> \" + .next'
+  hawser status --wait-ready 30s && start-my-program")]
 pub(super) struct Status {
-    /// As JSON
+    /// As JSON; with --watch, an object a line
     #[arg(long, conflicts_with = "wait_ready")]
     json: bool,
+    /// Show it again every two seconds, or every so many, until Ctrl-C
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2",
+          value_parser = watch::period, conflicts_with = "wait_ready")]
+    watch: Option<Duration>,
     /// Wait until programs can rely on the mesh, for five minutes or this long
     #[arg(long, value_name = "TIME", num_args = 0..=1,
           default_missing_value = "5m",
           value_parser = wait::patience)]
-    wait_ready: Option<std::time::Duration>,
+    wait_ready: Option<Duration>,
 }
 
 impl Status {
@@ -37,149 +64,87 @@ impl Status {
         if let Some(patience) = self.wait_ready {
             return wait::until_ready(&context.paths, patience);
         }
-        let (text, snapshot) = match ask::snapshot(&context.paths) {
-            Ok(answer) => answer,
-            Err(exit) => return exit,
-        };
-        if self.json {
-            say(text.trim_end());
-        } else {
-            say(screen(&snapshot).trim_end());
+        if let Some(period) = self.watch {
+            return watch::watch(context, period, self.json);
         }
-        match snapshot.state {
-            State::Ready => Exit::Ok,
-            State::Starting => Exit::Failed,
-        }
-    }
-}
-
-fn screen(snapshot: &Snapshot) -> String {
-    let mut text = String::new();
-    let mut row = |name: &str, value: String| {
-        text.push_str(&format!("{name:<10} {value}\n"));
-    };
-    row("hawser", format!("{} {}", snapshot.version, state(snapshot)));
-    row("node", snapshot.node.clone());
-    row("identity", identity(snapshot));
-    if let Some(trouble) = &snapshot.identity.trouble {
-        row("", trouble.clone());
-    }
-    if let Some(istiod) = &snapshot.istiod {
-        let state = if istiod.connected { "connected" } else { "not connected" };
-        row("istiod", format!("{} {state}", istiod.address));
-        if let Some(trouble) = &istiod.trouble {
-            row("", trouble.clone());
-        }
-        row("names", names(snapshot));
-    }
-    match &snapshot.health {
-        Some(health) if health.well => row("workload", "well".to_owned()),
-        Some(health) => {
-            let reason = health.reason.as_deref().unwrap_or("no reason given");
-            row(
-                "workload",
-                format!("not well, the mesh sends no traffic here: {}", one_line(reason)),
-            );
-        }
-        None => {}
-    }
-    if let Some(dns) = &snapshot.dns {
-        dns::rows(dns, &mut row);
-    }
-    let (Some(proxy), Some(relay)) = (&snapshot.envoy, &snapshot.relay) else {
-        row("", "certificates only: no configuration, no names, no Envoy".to_owned());
-        return text;
-    };
-    units::rows(&snapshot.units, &mut row);
-    row("envoy", envoy(proxy, snapshot.secrets.accepted > 0, relay.joined > 0));
-    if let Some(trouble) = &relay.trouble {
-        row("", trouble.clone());
-    }
-    if let Some(stale) = &relay.stale {
-        let ago = |at: u64| span(now() - at.cast_signed());
-        let (of, since) = (ago(stale.of), ago(stale.since));
-        row("", format!("stale: works with what it took up to {of} ago, unconfirmed for {since}"));
-    }
-    if let Some(trouble) = &relay.kept.trouble {
-        row("", format!("not kept for a start without istiod: {trouble}"));
-    }
-    for lacks in relay.lacks.iter().take(MAX_LACKS) {
-        let fate = if lacks.passes { "refuses what holds it:" } else { "is spared" };
-        row("", format!("cannot load {}, {fate} {} {}", lacks.type_url, lacks.place, lacks.name));
-    }
-    if relay.lacks.len() > MAX_LACKS {
-        row("", format!("and {} more, see --json", relay.lacks.len() - MAX_LACKS));
-    }
-    for ReplacedStatus { name, stops, reason } in relay.replaced.iter().take(MAX_LACKS) {
-        let fate = if *stops { "stops all traffic" } else { "lets traffic pass without it" };
-        row("", format!("filter {name} {fate}, its module is not to be had: {}", one_line(reason)));
-    }
-    if relay.refused_peers > 0 {
-        row("", format!("{} strangers were refused at its sockets", relay.refused_peers));
-    }
-    for (type_url, seen) in &relay.types {
-        if let Some(refused) = seen.rejected.as_ref().filter(|_| seen.refuses) {
-            row("", format!("refuses {}: {}", short(type_url), one_line(refused)));
+        match Seen::now(context) {
+            Ok(seen) => {
+                match self.json {
+                    true => say(seen.json()),
+                    false => {
+                        say(seen.lines(Look::of_terminal(&context.environment), ALL).join("\n"));
+                    }
+                }
+                seen.exit()
+            }
+            Err(error) => ask::no_answer(&context.paths, &error),
         }
     }
-    for RefusingStatus { program, type_url, reason } in relay.refusing.iter().take(MAX_LACKS) {
-        let refused = format!("refuses {}: {}", short(type_url), one_line(reason));
-        row("", format!("program {program} {refused}"));
-    }
-    text
 }
 
-fn state(snapshot: &Snapshot) -> String {
-    match snapshot.state {
-        State::Ready => "ready".to_owned(),
-        State::Starting => format!("starting, waits for {}", snapshot.waits_for.join(", ")),
-    }
+/// How it is at one moment.
+#[derive(Debug)]
+enum Seen {
+    /// What the agent has answered, and what that means.
+    Up(String, Box<Snapshot>),
+    Down(Box<Down>),
 }
 
-fn identity(snapshot: &Snapshot) -> String {
-    match (&snapshot.identity.spiffe_id, snapshot.identity.expires_in) {
-        (Some(id), Some(left)) if left > 0 => format!("{id}, valid for {}", span(left)),
-        (Some(id), _) => format!("{id}, expired"),
-        (None, _) => "none yet".to_owned(),
-    }
-}
-
-fn envoy(envoy: &EnvoyStatus, secrets: bool, streams: bool) -> String {
-    let has = match (secrets, streams) {
-        (true, true) => "has certificates and configuration",
-        (true, false) => "has certificates; no stream to istiod",
-        (false, true) => "has configuration; no certificate asked for yet",
-        (false, false) => "has not asked for anything yet",
-    };
-    format!("{envoy}, {has}")
-}
-
-/// The last part of a type URL, which is the part that people say.
-fn short(type_url: &str) -> &str {
-    type_url.rsplit('.').next().unwrap_or(type_url)
-}
-
-/// What somebody else said, in a length that fits a screen; `--json` has all of it.
-fn one_line(text: &str) -> String {
-    let line = text.chars().map(|c| if c.is_control() { ' ' } else { c });
-    let mut line: String = line.take(MAX_LINE).collect();
-    if line.chars().count() == MAX_LINE {
-        line.push('…');
-    }
-    line
-}
-
-fn names(snapshot: &Snapshot) -> String {
-    let kept = snapshot.dns.as_ref().and_then(|dns| dns.table.as_ref()).filter(|table| table.stale);
-    match (snapshot.names, kept) {
-        (_, Some(kept)) => {
-            let ago = span(now() - kept.at.cast_signed());
-            format!("{} kept, stale: istiod said so {ago} ago, and has not since", kept.hosts)
+impl Seen {
+    /// Fails only for whoever may not ask.
+    fn now(context: &Context) -> io::Result<Self> {
+        match ask::answered(&context.paths) {
+            Ok((text, snapshot)) => Ok(Self::Up(text, Box::new(snapshot))),
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(error),
+            Err(error) => {
+                let at = now().cast_unsigned();
+                Ok(Self::Down(Box::new(Down::look(&context.paths, &error, at))))
+            }
         }
-        (Some(count), None) => format!("{count} from istiod"),
-        (None, None) => "none yet; every name is relayed".to_owned(),
+    }
+
+    fn lines(&self, look: Look, most: usize) -> Vec<String> {
+        match self {
+            Self::Up(_, snapshot) => screen::screen(snapshot, look, most),
+            Self::Down(down) => down.screen(look, most),
+        }
+    }
+
+    /// On one line.
+    fn json(&self) -> String {
+        match self {
+            Self::Up(text, _) => text.trim_end().to_owned(),
+            Self::Down(down) => serde_json::to_string(down).unwrap_or_default(),
+        }
+    }
+
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Up(_, snapshot) if snapshot.state == State::Ready => Exit::Ok,
+            Self::Up(..) => Exit::Failed,
+            Self::Down(_) => Exit::Down,
+        }
     }
 }
 
-const MAX_LINE: usize = 200;
-const MAX_LACKS: usize = 8;
+impl Look {
+    /// As standard output wants it.
+    fn of_terminal(environment: &Environment) -> Self {
+        let terminal = io::stdout().is_terminal();
+        let plain =
+            environment.get("NO_COLOR").is_some() || environment.get("TERM") == Some("dumb");
+        let said = environment.get("COLUMNS").and_then(|columns| columns.parse().ok());
+        let width = size().map(|(width, _)| width).or(said).unwrap_or(USUAL);
+        Self { width: width.min(WIDEST), colour: terminal && !plain }
+    }
+}
+
+/// Columns and rows of the terminal that standard output is.
+fn size() -> Option<(usize, usize)> {
+    let size = tcgetwinsize(io::stdout()).ok()?;
+    (size.ws_col > 0 && size.ws_row > 0).then(|| (size.ws_col.into(), size.ws_row.into()))
+}
+
+const USUAL: usize = 80;
+const WIDEST: usize = 120;
+const ALL: usize = usize::MAX;

@@ -5,7 +5,6 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use hawser_istiod::Endpoint;
 use hawser_rt::Cidr;
-use tracing_subscriber::EnvFilter;
 
 /// Go's notion of a boolean, which is what Istio's files are written in.
 pub fn boolean(text: &str) -> Option<bool> {
@@ -108,14 +107,6 @@ pub fn words(text: &str) -> Vec<String> {
     words.take(MAX_LISTED).map(str::to_owned).collect()
 }
 
-/// A filter for logs. A bare word has to be a level: the filter would take it for a target, and a
-/// misspelt level would turn the log off.
-pub fn log_filter(text: &str) -> Option<EnvFilter> {
-    let level = |text: &str| LEVELS.contains(&text.trim());
-    let item = |item: &str| item.rsplit_once('=').map_or_else(|| level(item), |(_, of)| level(of));
-    text.split(',').all(item).then(|| text.parse().ok()).flatten()
-}
-
 /// A part of a whole, as 0.5.
 pub fn part(text: &str) -> Option<f64> {
     text.parse().ok().filter(|part| (0.0..=1.0).contains(part))
@@ -163,7 +154,6 @@ pub(super) fn list<T>(text: &str, item: impl Fn(&str) -> Option<T>) -> Option<Ve
     items.into_iter().map(item).collect()
 }
 
-const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 const HTTP_PORT: u16 = 80;
 const MAX_LISTED: usize = 64;
 const MAX_NAME: usize = 253;
@@ -215,16 +205,6 @@ mod tests {
         ];
         for (text, expected) in table {
             assert_eq!(bytes(text), expected, "{text}");
-        }
-    }
-
-    #[test]
-    fn a_misspelt_level_is_no_filter() {
-        for good in ["info", "warn,hawser_dns=debug", "off", "hawser_xds=trace"] {
-            assert!(log_filter(good).is_some(), "{good}");
-        }
-        for bad in ["wrn", "", "info,hawser_dns", "hawser_dns=debg", "INFOO"] {
-            assert!(log_filter(bad).is_none(), "{bad}");
         }
     }
 

@@ -19,17 +19,25 @@ pub struct Service {
     pub booted: bool,
 }
 
-/// How the unit of the agent is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// How the unit of the agent is, in systemd's words.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct State {
     /// `active`, `activating`, `inactive`, `failed`, …
     pub active: String,
+    /// The same in more detail: `running`, `auto-restart`, …
+    pub sub: String,
     /// `enabled`, `disabled`, …
     pub enabled: String,
     /// Why it has ended, if it has.
     pub result: String,
+    /// Whether its process exited (1), was killed (2) or dumped a core (3).
+    pub code: String,
     /// With which number.
     pub status: String,
+    /// How often systemd has started it again.
+    pub restarts: String,
+    /// When it stopped, in microseconds of the monotonic clock.
+    pub left: String,
 }
 
 /// systemd could not be told.
@@ -58,19 +66,9 @@ impl Service {
 
     /// How the unit is; nothing is known where systemd does not run.
     pub fn state(&self) -> Result<State, Error> {
-        let fields = "--property=ActiveState,UnitFileState,Result,ExecMainStatus";
-        let said = self.told(&["show", fields, AGENT])?;
-        let field = |name: &str| {
-            let mut lines = said.lines().filter_map(|line| line.split_once('='));
-            let found = lines.find(|(key, _)| *key == name);
-            found.map(|(_, value)| value.to_owned()).unwrap_or_default()
-        };
-        Ok(State {
-            active: field("ActiveState"),
-            enabled: field("UnitFileState"),
-            result: field("Result"),
-            status: field("ExecMainStatus"),
-        })
+        let fields = "--property=ActiveState,SubState,UnitFileState,Result,ExecMainCode,\
+                      ExecMainStatus,NRestarts,InactiveEnterTimestampMonotonic";
+        Ok(State::of(&self.told(&["show", fields, AGENT])?))
     }
 
     /// Whether a unit beside the agent is still being started or stopped.
@@ -111,6 +109,11 @@ impl Service {
             self.told(&["--no-block", "try-restart", ENVOY])?;
         }
         Ok(())
+    }
+
+    /// Another Envoy in the place of the one that runs, if one does; waited for.
+    pub fn renew_envoy(&self) -> Result<(), Error> {
+        self.told(&["try-restart", ENVOY]).map(drop)
     }
 
     /// Which of our units are loaded, and run or wait to.
@@ -187,6 +190,27 @@ impl Service {
     }
 }
 
+impl State {
+    /// By what `systemctl show` has printed.
+    pub fn of(said: &str) -> Self {
+        let field = |name: &str| {
+            let mut lines = said.lines().filter_map(|line| line.split_once('='));
+            let found = lines.find(|(key, _)| *key == name);
+            found.map(|(_, value)| value.to_owned()).unwrap_or_default()
+        };
+        Self {
+            active: field("ActiveState"),
+            sub: field("SubState"),
+            enabled: field("UnitFileState"),
+            result: field("Result"),
+            code: field("ExecMainCode"),
+            status: field("ExecMainStatus"),
+            restarts: field("NRestarts"),
+            left: field("InactiveEnterTimestampMonotonic"),
+        }
+    }
+}
+
 /// What a program has complained of, on one line.
 pub fn complaint(output: &Output) -> String {
     let said = String::from_utf8_lossy(&output.stderr);
@@ -211,7 +235,8 @@ const OTHERS: [&str; 3] = ["hawser-ready.service", "hawser-resolved.service", "h
 /// There while systemd is what has booted the machine.
 const BOOTED: &str = "/run/systemd/system";
 const PLACES: [&str; 2] = ["/usr/bin/systemctl", "/bin/systemctl"];
-const UNITS: [&str; 4] = [
+/// Where units are, the strongest first.
+pub(crate) const UNITS: [&str; 4] = [
     "/etc/systemd/system",
     "/run/systemd/system",
     "/usr/lib/systemd/system",

@@ -4,12 +4,14 @@
 //! can change at run time does, and the rest is named. What the agent follows by itself (tokens,
 //! roots, certificates, resolv.conf) needs none of this.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
-use hawser_rt::Notifier;
+use hawser_audit::{CONFIGURATION_READ, CONFIGURATION_WRONG};
+use hawser_envoy::admin::Admin;
+use hawser_rt::{Chain, Notifier};
+use serde::{Deserialize, Serialize};
 use tokio::{signal::unix::Signal, sync::watch};
-use tracing::{error, info, warn};
-use tracing_subscriber::EnvFilter;
+use tracing::{debug, error, info, warn};
 
 use crate::{
     check::{self, Token},
@@ -20,7 +22,7 @@ use crate::{
         setting::{self, SETTINGS},
         source::{self, Environment, Flag, Sources},
     },
-    log,
+    log::level::{Filter, Level},
 };
 
 /// Where the configuration is read from, at the start and again.
@@ -35,22 +37,24 @@ pub struct Reading {
 }
 
 /// What has come of it when the configuration was last read again.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Reloads {
-    /// What is wrong with it, so that it was not taken over.
-    wrong: usize,
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloads {
+    /// How much is wrong with it, so that it was not taken over.
+    pub wrong: usize,
     /// What is another since the start, and is not taken over before a restart.
-    pending: Vec<String>,
+    pub pending: Vec<String>,
 }
 
 /// What takes over a configuration that has changed.
 #[derive(Debug)]
 pub(crate) struct Reload {
     reading: Reading,
-    level: log::Level,
+    level: Level,
     asked: Option<Signal>,
     /// As it was at the start.
     running: Sources,
+    /// As it was read last.
+    known: Sources,
 }
 
 impl Reading {
@@ -75,26 +79,35 @@ pub(crate) fn not_joined() -> Problem {
 impl Reload {
     /// Whenever `asked` comes, if there is anybody who asks.
     pub(crate) fn new(
-        (reading, running, level): (Reading, Sources, log::Level),
+        (reading, running, level): (Reading, Sources, Level),
         asked: Option<Signal>,
     ) -> Self {
-        Self { reading, level, asked, running }
+        Self { reading, level, asked, known: running.clone(), running }
     }
 
-    /// Reads it again whenever that is asked for. Never ends.
+    /// Reads it again whenever that is asked for, and has Envoy open its log files again, which is
+    /// what whoever moves them means by a hangup. Never ends.
     pub(crate) async fn follow(
         mut self,
         manager: Arc<Notifier>,
+        envoy: Option<SocketAddr>,
         ready: watch::Receiver<bool>,
-        tell: watch::Sender<Reloads>,
+        tell: Arc<watch::Sender<Reloads>>,
     ) {
         loop {
-            let asked = match &mut self.asked {
-                Some(asked) => asked.recv().await,
-                None => None,
+            let asked = async {
+                let asked = match &mut self.asked {
+                    Some(asked) => asked.recv().await,
+                    None => None,
+                };
+                if asked.is_none() {
+                    std::future::pending::<()>().await;
+                }
             };
-            if asked.is_none() {
-                std::future::pending::<()>().await;
+            // Cancel safe: both only wait.
+            tokio::select! {
+                () = asked => {}
+                () = self.level.lapse() => continue,
             }
             // Before it is ready there is nothing that a reload could end with.
             let told = *ready.borrow();
@@ -102,13 +115,16 @@ impl Reload {
                 manager.reloading();
             }
             tell.send_replace(self.again());
+            if let Some(envoy) = envoy {
+                reopen(envoy).await;
+            }
             if told {
                 manager.ready();
             }
         }
     }
 
-    fn again(&self) -> Reloads {
+    fn again(&mut self) -> Reloads {
         let new = match self.reading.read() {
             Ok((_, new)) => new,
             Err(problems) => {
@@ -116,25 +132,42 @@ impl Reload {
                     error!(%problem, "configuration is wrong");
                 }
                 let wrong = problems.0.len();
-                error!(problems = wrong, "configuration not taken over, all stays as it is");
+                let id = CONFIGURATION_WRONG.id;
+                error!(
+                    message_id = id,
+                    problems = wrong,
+                    "configuration not taken over, all stays as it is"
+                );
                 return Reloads { wrong, pending: Vec::new() };
             }
         };
-        self.set_level(&new);
         let pending = pending(&self.running, &new);
+        let changed = self.changed(&new).join(", ");
+        let id = CONFIGURATION_READ.id;
         if pending.is_empty() {
-            info!("configuration read again");
+            info!(message_id = id, changed, "configuration read again");
         } else {
-            warn!(settings = pending.join(", "), "configuration read again, needs a restart");
+            let settings = pending.join(", ");
+            warn!(message_id = id, changed, settings, "configuration read again, needs a restart");
         }
+        self.set_level(&new);
+        self.known = new;
         Reloads { wrong: 0, pending }
+    }
+
+    /// What is another than when it was read last, and holds from now on.
+    fn changed(&self, new: &Sources) -> Vec<&'static str> {
+        let now = SETTINGS.iter().filter(|setting| holds_at_once(setting.key));
+        let before = |setting| self.known.values.setting(setting).value;
+        now.filter(|setting| before(setting) != new.values.setting(setting).value)
+            .map(|setting| setting.key)
+            .collect()
     }
 
     fn set_level(&self, new: &Sources) {
         let said = setting::find(LEVEL).map(|known| new.values.setting(known).value);
-        let level = said.and_then(|text| text.parse::<EnvFilter>().ok());
-        if let Some(level) = level {
-            self.level.set(level);
+        if let Some(level) = said.and_then(|text| text.parse::<Filter>().ok()) {
+            self.level.configure(level);
         }
     }
 }
@@ -155,11 +188,10 @@ impl Reloads {
 
 /// What is another than at the start, and is not taken over at run time.
 fn pending(before: &Sources, now: &Sources) -> Vec<String> {
-    // What others read, read it when they are told to.
-    let other = |key: &str| key != LEVEL && !key.starts_with("intercept.");
-    let settings = SETTINGS.iter().filter(|setting| other(setting.key)).filter(|setting| {
-        before.values.setting(setting).value != now.values.setting(setting).value
-    });
+    let settings =
+        SETTINGS.iter().filter(|setting| !holds_at_once(setting.key)).filter(|setting| {
+            before.values.setting(setting).value != now.values.setting(setting).value
+        });
     let mut pending: Vec<String> = settings.map(|setting| setting.key.to_owned()).collect();
     pending.extend(before.values.changed(&now.values));
     if before.proxy.to_json() != now.proxy.to_json() {
@@ -172,6 +204,19 @@ fn pending(before: &Sources, now: &Sources) -> Vec<String> {
         pending.push("the labels of the machine".to_owned());
     }
     pending
+}
+
+/// Whether a setting is taken over without a restart: by the agent, or by the guard, which reads its
+/// own when it is told to.
+fn holds_at_once(key: &str) -> bool {
+    key == LEVEL || key.starts_with("intercept.")
+}
+
+/// Nobody has to be there, and one that hangs is not waited for.
+async fn reopen(envoy: SocketAddr) {
+    if let Err(error) = Admin::new(envoy).post("/reopen_logs").await {
+        debug!(error = %Chain(&error), "envoy does not open its log files again");
+    }
 }
 
 const LEVEL: &str = "log.level";

@@ -139,9 +139,12 @@ impl View {
     }
 }
 
-/// A time as people write it, in UTC.
 fn utc(time: SystemTime) -> String {
-    let seconds = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
+    said(time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs())
+}
+
+/// Seconds since 1970 as people write a time, in UTC.
+pub(crate) fn said(seconds: u64) -> String {
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
     let (year, month, day) = date(days);
     let (hour, minute) = (rest / 3600, rest % 3600 / 60);

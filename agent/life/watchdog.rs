@@ -77,7 +77,11 @@ fn told(before: &BTreeSet<String>, now: &BTreeSet<String>) {
     let (new, back) = (now.difference(before).collect(), before.difference(now).collect());
     let (new, back) = (list(new), list(back));
     if !new.is_empty() {
-        error!(silent = new, "a part of the agent does not answer");
+        error!(
+            message_id = hawser_audit::SILENT.id,
+            silent = new,
+            "a part of the agent does not answer"
+        );
     }
     if !back.is_empty() {
         info!(part = back, "a part of the agent answers again");

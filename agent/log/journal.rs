@@ -3,13 +3,13 @@
 //! Every field becomes a field of the entry, so `journalctl -u hawser PEER=…` and `-o json` work;
 //! and the values stand in the message too, because plain `journalctl` shows nothing else.
 
-use std::{fmt, os::unix::net::UnixDatagram};
+use std::{os::unix::net::UnixDatagram, path::Path};
 
-use tracing::{
-    Event, Level, Subscriber,
-    field::{Field, Visit},
-};
+use hawser_audit::Kind;
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::{Layer, layer::Context};
+
+use super::fields::{Fields, ID};
 
 /// A layer that sends each event to journald as one datagram.
 #[derive(Debug)]
@@ -18,10 +18,11 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// Connected to the journal of this machine, if it has one.
-    pub(super) fn open() -> Option<Self> {
+    /// Connected to the journal of this machine, if it has one: that under `root`, or the system's.
+    pub(super) fn open(root: &Path) -> Option<Self> {
         let socket = UnixDatagram::unbound().ok()?;
-        socket.connect(SOCKET).ok()?;
+        let system = Path::new("/").join(SOCKET);
+        [root.join(SOCKET), system].iter().find(|path| socket.connect(path).is_ok())?;
         // An agent that waits for a stuck journal serves nobody.
         socket.set_nonblocking(true).ok()?;
         Some(Self { socket })
@@ -30,7 +31,7 @@ impl Journal {
 
 impl<S: Subscriber> Layer<S> for Journal {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let mut fields = Fields::default();
+        let mut fields = Fields::within(MAX_VALUE);
         event.record(&mut fields);
         let entry = entry(*event.metadata().level(), event.metadata().target(), &fields);
         // There is nobody left to tell that the journal does not listen.
@@ -38,42 +39,22 @@ impl<S: Subscriber> Layer<S> for Journal {
     }
 }
 
-/// The message and the fields of one event, as text.
-#[derive(Debug, Default)]
-struct Fields {
-    message: String,
-    others: Vec<(&'static str, String)>,
-}
-
-impl Visit for Fields {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.record(field, format!("{value:?}"));
-    }
-
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.record(field, value.to_owned());
-    }
-}
-
-impl Fields {
-    fn record(&mut self, field: &Field, mut value: String) {
-        if value.len() > MAX_VALUE {
-            let end =
-                value.char_indices().map(|(at, _)| at).take_while(|at| *at <= MAX_VALUE).last();
-            value.truncate(end.unwrap_or_default());
-        }
-        match field.name() {
-            "message" => self.message = value,
-            name => self.others.push((name, value)),
-        }
-    }
+/// An entry of a command that has changed something and then ends, beside what it has said to whoever
+/// typed it. Nobody is told where there is no journal.
+pub(crate) fn note(root: &Path, kind: Kind, message: &str, others: &[(&'static str, String)]) {
+    let Some(journal) = Journal::open(root) else { return };
+    let mut fields = Fields::within(MAX_VALUE);
+    message.clone_into(&mut fields.message);
+    fields.others = others.to_vec();
+    fields.others.push((ID, kind.id.to_owned()));
+    drop(journal.socket.send(&entry(Level::INFO, "hawser::cli", &fields)));
 }
 
 /// One entry in journald's export form.
 fn entry(level: Level, target: &str, fields: &Fields) -> Vec<u8> {
     let mut message = fields.message.clone();
     // What journals know an event by says nothing to people.
-    for (name, value) in fields.others.iter().filter(|(name, _)| *name != "message_id") {
+    for (name, value) in fields.others.iter().filter(|(name, _)| *name != ID) {
         let plain = value.chars().all(|c| !c.is_whitespace() && !c.is_control() && c != '"');
         message.push_str(&match plain && !value.is_empty() {
             true => format!(" {name}={value}"),
@@ -113,7 +94,7 @@ fn priority(level: Level) -> &'static str {
     }
 }
 
-const SOCKET: &str = "/run/systemd/journal/socket";
+const SOCKET: &str = "run/systemd/journal/socket";
 const MAX_VALUE: usize = 8 * 1024;
 
 #[cfg(test)]
@@ -122,10 +103,9 @@ mod tests {
 
     #[test]
     fn values_stand_in_the_message_and_in_fields_of_their_own() {
-        let fields = Fields {
-            message: "certificate renewed".into(),
-            others: vec![("expires_in", "24h".into()), ("error", "a b".into())],
-        };
+        let mut fields = Fields::within(100);
+        fields.message = "certificate renewed".into();
+        fields.others = vec![("expires_in", "24h".into()), ("error", "a b".into())];
 
         let entry = String::from_utf8(entry(Level::WARN, "hawser", &fields)).unwrap();
 

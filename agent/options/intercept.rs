@@ -1,15 +1,33 @@
 //! What interception is told: by the configuration, and by what the machine is like.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use hawser_intercept::{
+    guard::Settings,
     plan::{self, Machine, Taken},
     units,
 };
+use hawser_node::addresses;
 use nix::unistd::{Uid, User, geteuid};
 
 use super::ssh;
-use crate::config::{Config, accounts, dns::Mode};
+use crate::config::{Config, accounts, dns::Mode, source};
+
+/// Whether there are rules at all, which, and when.
+pub(crate) fn settings(config: Config) -> Settings {
+    let set = &config.intercept;
+    Settings {
+        enabled: set.enabled && !config.identity.only,
+        options: intercept(&config),
+        on_failure: set.on_failure,
+        hold: set.hold,
+        unheeded: set.unheeded.clone(),
+        machine: Arc::new(move || {
+            let here = addresses::order(config.node.ip, None, &source::addresses());
+            machine(&config, &here)
+        }),
+    }
+}
 
 /// What is redirected, and what is spared.
 pub(crate) fn intercept(config: &Config) -> plan::Options {

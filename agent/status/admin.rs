@@ -1,89 +1,175 @@
-//! The door for the command line: `/status`, `/dns/table` and `/dns/explain`, over a Unix socket.
+//! The door for the command line, a Unix socket: what may be read there is in [`READS`], what may be
+//! changed in [`CHANGES`].
 //!
-//! Whoever may connect may read. One thing can be changed: `/drain` takes the machine out of the
-//! mesh, for an Envoy that is about to stop, and `/undrain` back into it.
+//! Whoever the file of the socket lets in may read: root, the agent's own user, and members of the
+//! agent's group. Only the first two may change anything. Neither can hold up the others: places for
+//! those who read are apart, and each user has a part of them.
 
-use std::{convert::Infallible, io::Write as _, time::SystemTime};
+use std::{
+    convert::Infallible,
+    io::Write as _,
+    time::{Duration, SystemTime},
+};
 
 use hawser_dns::listing;
-use hawser_rt::uds::{Door, Incoming, Peers};
+use hawser_rt::uds::{Door, Incoming};
 use http::{Method, Request, StatusCode};
 use hyper::body::Incoming as Body;
-use tokio::{task::JoinSet, time::timeout};
+use nix::unistd::geteuid;
+use tokio::{net::UnixStream, task::JoinSet, time::timeout};
 use tokio_stream::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 
+use crate::log::level::Filter;
+
 use super::{
     Facts,
+    crowd::Crowd,
     dns::Dns,
+    maintenance,
     vips::Told,
     web::{self, JSON, LIFE, Reply, TEXT, whole},
 };
 
+/// What may be read. Each has its line in [`read`].
+const READS: &[&str] = &[
+    "/status",
+    "/lacks",
+    "/intercept",
+    "/dns/table?filter=TEXT",
+    "/dns/explain?name=NAME&type=NUMBER",
+    "/events",
+    "/log",
+    "/maintenance",
+];
+
+/// What may be changed. Each has its line in [`change`].
+const CHANGES: &[&str] = &[
+    "/drain",
+    "/undrain",
+    "/log?level=LEVEL&for=SECONDS",
+    "/maintenance?state=on|off&reason=TEXT&for=SECONDS",
+];
+
 /// Answers until told to stop.
-///
-/// Root and the agent's own user, that is: see [`Peers`].
-pub async fn serve(
-    door: Door,
-    peers: Peers,
-    facts: Facts,
-    stop: CancellationToken,
-) -> Result<(), Infallible> {
-    let mut incoming = Incoming::new(door, peers);
+pub async fn serve(door: Door, facts: Facts, stop: CancellationToken) -> Result<(), Infallible> {
+    let mut incoming = Incoming::of_all(door);
     let mut connections = JoinSet::new();
+    let (masters, readers) = (Crowd::new(MASTERS, MASTERS), Crowd::new(READERS, OF_A_READER));
     // Cancel safe: a connection is accepted whole or not at all.
     loop {
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            Some(Ok(stream)) = incoming.next(), if connections.len() < MAX_CONNECTIONS => {
+            Some(Ok(stream)) = incoming.next() => {
+                let Some((caller, uid)) = Caller::of(&stream) else { continue };
+                let crowd = if caller == Caller::Master { &masters } else { &readers };
+                let Some(place) = crowd.admit(uid) else {
+                    web::turn_away(|text| stream.try_write(text));
+                    continue;
+                };
                 let facts = facts.clone();
                 let answer = move |request| {
                     let facts = facts.clone();
-                    async move { answer(&request, &facts).await }
+                    async move { answer(&request, caller, &facts).await }
                 };
-                connections.spawn(timeout(LIFE, web::converse(stream, answer)));
+                connections.spawn(async move {
+                    drop(timeout(LIFE, web::converse(stream, answer)).await);
+                    drop(place);
+                });
             }
             Some(_) = connections.join_next() => {}
         }
     }
 }
 
-async fn answer(request: &Request<Body>, facts: &Facts) -> Reply {
-    if request.method() == Method::POST {
-        return change(request.uri().path(), facts);
+/// Who has connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Caller {
+    /// Root, or the agent's own user.
+    Master,
+    /// One of the group that the socket belongs to.
+    Reader,
+}
+
+impl Caller {
+    /// By the kernel's word.
+    fn of(stream: &UnixStream) -> Option<(Self, u32)> {
+        let uid = stream.peer_cred().ok()?.uid();
+        let master = uid == 0 || uid == geteuid().as_raw();
+        Some((if master { Self::Master } else { Self::Reader }, uid))
     }
-    if !web::reads(request.method()) {
-        return whole(StatusCode::METHOD_NOT_ALLOWED, TEXT, "expected GET\n");
-    }
-    let said = |name| web::parameter(request.uri().query(), name);
-    match request.uri().path() {
+}
+
+async fn answer(request: &Request<Body>, caller: Caller, facts: &Facts) -> Reply {
+    let (path, query) = (request.uri().path(), request.uri().query());
+    let said = |name: &str| web::parameter(query, name);
+    let reply = match *request.method() {
+        Method::GET | Method::HEAD => read(path, said, facts).await,
+        Method::POST if caller == Caller::Reader => {
+            return whole(StatusCode::FORBIDDEN, TEXT, NOT_MASTER);
+        }
+        Method::POST if path == "/maintenance" => Some(maintenance::change(facts, said).await),
+        Method::POST => change(path, said, facts),
+        _ => None,
+    };
+    reply.unwrap_or_else(|| web::nowhere(path, READS, CHANGES))
+}
+
+async fn read(path: &str, said: impl Fn(&str) -> Option<String>, facts: &Facts) -> Option<Reply> {
+    Some(match path {
         "/status" => as_json(&facts.snapshot(SystemTime::now()).await),
         "/lacks" => as_json(&facts.lacks(SystemTime::now()).await),
         "/intercept" => as_json(&vips(facts)),
         "/dns/table" => table(facts, said("filter")),
         "/dns/explain" => explain(facts, said("name"), said("type")),
-        _ => whole(StatusCode::NOT_FOUND, TEXT, THERE_ARE),
-    }
+        "/events" => events(facts),
+        "/log" => as_json(&facts.log.level.status()),
+        "/maintenance" => maintenance::show(facts),
+        _ => return None,
+    })
 }
 
-/// The machine out of the mesh, or back.
-fn change(path: &str, facts: &Facts) -> Reply {
-    let Some(mesh) = &facts.mesh else { return whole(StatusCode::NOT_FOUND, TEXT, NO_MESH) };
-    match path {
-        "/drain" => as_json(&mesh.drain.begin()),
-        "/undrain" => {
+fn change(path: &str, said: impl Fn(&str) -> Option<String>, facts: &Facts) -> Option<Reply> {
+    let mesh = facts.mesh.as_ref();
+    Some(match path {
+        // The machine out of the mesh, for an Envoy that is about to stop, or back.
+        "/drain" => mesh.map_or_else(no_mesh, |mesh| as_json(&mesh.drain.begin())),
+        "/undrain" => mesh.map_or_else(no_mesh, |mesh| {
             mesh.drain.end();
             whole(StatusCode::OK, TEXT, "OK\n")
-        }
-        _ => whole(
-            StatusCode::METHOD_NOT_ALLOWED,
-            TEXT,
-            "expected GET; POST is for /drain and /undrain\n",
-        ),
-    }
+        }),
+        "/log" => set_level(facts, said("level"), said("for")),
+        _ => return None,
+    })
 }
 
-fn as_json(value: &impl serde::Serialize) -> Reply {
+/// What was told last, an event a line.
+fn events(facts: &Facts) -> Reply {
+    let events = facts.log.events.clone();
+    web::written(JSON_LINES, move |out| events.write(out))
+}
+
+/// Another level for the log: for so many seconds, or until the configuration is read. None is that
+/// of the configuration.
+fn set_level(facts: &Facts, level: Option<String>, lasting: Option<String>) -> Reply {
+    let wrong = |what: &str| whole(StatusCode::BAD_REQUEST, TEXT, format!("{what}\n"));
+    let lasting = match lasting.map(|seconds| seconds.parse().ok().filter(|few| *few <= LONGEST)) {
+        Some(None) => return wrong("expected for=SECONDS, a year at most"),
+        lasting => lasting.flatten().map(Duration::from_secs),
+    };
+    let filter = match level.map(|level| level.parse::<Filter>()) {
+        Some(Err(error)) => return wrong(&error),
+        filter => filter.and_then(Result::ok),
+    };
+    facts.log.level.say(filter, lasting);
+    as_json(&facts.log.level.status())
+}
+
+pub(super) fn no_mesh() -> Reply {
+    whole(StatusCode::NOT_FOUND, TEXT, NO_MESH)
+}
+
+pub(super) fn as_json(value: &impl serde::Serialize) -> Reply {
     match serde_json::to_vec(value) {
         Ok(mut text) => {
             text.push(b'\n');
@@ -133,10 +219,16 @@ fn dns(facts: &Facts) -> Option<&Dns> {
     facts.mesh.as_ref()?.dns.as_ref()
 }
 
-const THERE_ARE: &str =
-    "there are /status, /dns/table?filter=TEXT, /dns/explain?name=NAME&type=NUMBER\n";
+const JSON_LINES: &str = "application/x-ndjson";
+/// How long a level may be said to last.
+const LONGEST: u64 = 365 * 86_400;
+const NOT_MASTER: &str =
+    "only root and the agent's own user change anything here: try again with sudo\n";
 const NO_MESH: &str = "this agent only keeps certificates: identity.only is true\n";
 const NO_DNS: &str =
     "this agent answers no names: dns.enabled is false, or identity.only is true\n";
 const NO_NAMES: &str = "there are no names of the mesh yet\n";
-const MAX_CONNECTIONS: usize = 16;
+/// How many connections those have who may change things, all others, and each of these.
+const MASTERS: usize = 8;
+const READERS: usize = 12;
+const OF_A_READER: usize = 6;

@@ -4,7 +4,6 @@
 mod metrics;
 
 use std::{
-    fmt,
     net::{IpAddr, SocketAddr},
     path::Path,
     time::SystemTime,
@@ -252,26 +251,4 @@ fn neighbours(split: bool) -> Vec<NeighbourStatus> {
         meaning: it.meaning.to_owned(),
     };
     found.into_iter().map(status).collect()
-}
-
-impl fmt::Display for DnsStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for address in &self.listen {
-            write!(f, "{address} ")?;
-        }
-        let numbers = [
-            (self.answered, "from the mesh"),
-            (self.cached, "from the cache"),
-            (self.stale, "from the cache out of time"),
-            (self.upstream, "from resolvers"),
-            (self.relay_failed, "without a reply"),
-            (self.shed, "too many at once"),
-            (self.forbidden, "from strangers"),
-        ];
-        write!(f, "{} asked", self.queries)?;
-        for (index, (count, what)) in numbers.iter().filter(|(count, _)| *count > 0).enumerate() {
-            write!(f, "{} {count} {what}", if index == 0 { ":" } else { "," })?;
-        }
-        Ok(())
-    }
 }

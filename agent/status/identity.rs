@@ -40,8 +40,10 @@ pub struct IdentityStatus {
     /// When the next one is asked for.
     pub renews_at: Option<u64>,
     pub obtained: Option<ObtainedStatus>,
-    /// How it survives a restart.
+    /// How it survives a restart, and why it does not, if it does not.
     pub at_rest: String,
+    #[serde(default)]
+    pub not_kept: Option<String>,
     pub trouble: Option<String>,
     pub trouble_since: Option<u64>,
     /// Certificates asked for since the start, and how often there was none.
@@ -78,6 +80,9 @@ pub struct ShownStatus {
 pub struct ProspectStatus {
     pub what: String,
     pub usable: bool,
+    /// Whether it may come by itself.
+    #[serde(default)]
+    pub may_come: bool,
     pub note: Option<String>,
     pub expires: Option<u64>,
     pub subject: Option<String>,
@@ -123,6 +128,10 @@ impl Facts {
                 credential: obtained.credential.clone(),
             }),
             at_rest: at_rest(&progress.at_rest),
+            not_kept: match &progress.at_rest {
+                AtRest::NotKept(reason) => Some(reason.clone()),
+                _ => None,
+            },
             trouble: progress.trouble(),
             trouble_since: progress.wrong.as_ref().map(|(_, since)| seconds(*since)),
             asked: progress.asked,
@@ -161,6 +170,7 @@ impl From<Prospect> for ProspectStatus {
         Self {
             what: prospect.what,
             usable: prospect.usable,
+            may_come: prospect.may_come,
             note: prospect.note,
             expires: prospect.expires.map(seconds),
             subject: prospect.subject,

@@ -35,7 +35,8 @@ impl Facts {
         }
         let Some(mesh) = &self.mesh else { return lacks };
         let units = UnitsStatus::read(&self.paths);
-        if mesh.envoy.is_some() || self.paths.envoy_run().is_dir() {
+        let wanted = self.wanted();
+        if wanted.envoy {
             let said = units.envoy.as_ref().and_then(|unit| unit.missing());
             let admin = Admin::new(mesh.admin).with_limit(PATIENCE);
             let why = match admin.readiness().await {
@@ -45,9 +46,7 @@ impl Facts {
             };
             lacks.extend(why.map(|why| Lack::of("envoy", why)));
         }
-        // Elsewhere than on an installed machine there need not be anybody who does it.
-        let installed = self.paths.is_system() && mesh.envoy.is_none();
-        if self.redirects && (installed || self.paths.intercept_run().is_dir()) {
+        if wanted.rules {
             let why = match &units.intercept {
                 Some(unit) => unit.missing(),
                 None => Some("hawser-intercept.service has not told of any".to_owned()),

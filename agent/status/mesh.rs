@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    fmt,
     net::SocketAddr,
     sync::{
         Arc,
@@ -10,8 +9,14 @@ use std::{
     },
 };
 
-use hawser_envoy::supervise::{EnvoyState, Phase};
+use hawser_envoy::{
+    admin::Admin,
+    readiness::Verdict,
+    supervise::{EnvoyState, Phase},
+};
+use hawser_lastgood::PROGRAM;
 use hawser_proto::Names;
+use hawser_rt::Chain;
 use hawser_xds::{Exchange, Seen};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -19,8 +24,9 @@ use tokio::sync::watch;
 use super::{
     dns::{Dns, DnsStatus},
     seconds,
+    web::PATIENCE,
 };
-use crate::drain::Drain;
+use crate::{drain::Drain, maintenance::Maintenance};
 
 /// Where every fact comes from.
 #[derive(Debug, Clone)]
@@ -39,6 +45,8 @@ pub struct Mesh {
     pub health: watch::Receiver<hawser_health::Verdict>,
     /// Whether the machine is being taken out of the mesh.
     pub drain: Drain,
+    /// Whether somebody has the machine in maintenance.
+    pub maintenance: Maintenance,
     /// The DNS proxy, if there is one.
     pub dns: Option<Dns>,
     /// Envoy's admin interface.
@@ -56,6 +64,9 @@ pub(super) struct Status {
     pub(super) health: Option<HealthStatus>,
     pub(super) dns: Option<DnsStatus>,
     pub(super) envoy: Option<EnvoyStatus>,
+    /// Since when istiod answers Envoy's streams.
+    pub(super) joined: Option<u64>,
+    pub(super) draining: Option<String>,
 }
 
 /// The agent's own stream.
@@ -67,6 +78,18 @@ pub struct IstiodStatus {
     /// Seconds since 1970.
     pub since: Option<u64>,
     pub trouble: Option<String>,
+    /// The endpoint and the address that answer, or did last.
+    #[serde(default)]
+    pub peer: Option<String>,
+    /// When it has last sent anything, of whatever type.
+    #[serde(default)]
+    pub heard: Option<u64>,
+    /// Since when there was no good answer.
+    #[serde(default)]
+    pub away: Option<u64>,
+    /// How often another address than the one before has answered.
+    #[serde(default)]
+    pub failovers: u64,
 }
 
 /// What Envoy has of its configuration.
@@ -170,6 +193,9 @@ pub struct TypeStatus {
     pub rejected: Option<String>,
     /// It has not taken since what it refused.
     pub refuses: bool,
+    /// Resources of it that are kept of what Envoy took; null where nothing is kept of it.
+    #[serde(default)]
+    pub kept: Option<usize>,
 }
 
 /// A version of the resources of a type.
@@ -191,13 +217,33 @@ pub struct EnvoyStatus {
     pub state: String,
     pub pid: Option<u32>,
     pub restarts: u64,
+    /// What it says at its admin interface; null where nobody is to be asked.
+    #[serde(default)]
+    pub says: Option<SaysStatus>,
+}
+
+/// What Envoy says of itself.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SaysStatus {
+    /// Whether it serves what istiod has told it.
+    pub ready: bool,
+    /// `LIVE`, `DRAINING`, `PRE_INITIALIZING` or `INITIALIZING`; null if it does not answer.
+    pub server: Option<String>,
+    /// Its version without the commit and the kind of its build.
+    pub version: Option<String>,
+    /// Why it is not ready.
+    pub reason: Option<String>,
 }
 
 impl Mesh {
-    pub(super) fn status(&self, address: &str) -> Status {
+    /// What holds at this moment; Envoy is asked where there has to be one.
+    pub(super) async fn status(&self, address: &str, ask: bool) -> Status {
+        let says = if ask { Some(says(self.admin).await) } else { None };
         let standing = self.seen.standing();
         Status {
-            istiod: Some(istiod(address, &standing.names)),
+            istiod: Some(istiod(address, &standing)),
+            joined: standing.since.map(seconds),
+            draining: self.drain.reason().map(str::to_owned),
             names: self.names.borrow().as_ref().map(Names::len),
             relay: Some(self.relay(standing)),
             health: self
@@ -206,7 +252,7 @@ impl Mesh {
                 .clone()
                 .map(|verdict| HealthStatus { well: verdict.is_ok(), reason: verdict.err() }),
             dns: self.dns.as_ref().map(Dns::status),
-            envoy: Some(self.envoy()),
+            envoy: Some(self.envoy(says)),
         }
     }
 
@@ -229,8 +275,16 @@ impl Mesh {
             unreadable: standing.unreadable,
             refused_peers: self.refused.load(Ordering::Relaxed),
             kept: self.kept(),
-            types: types.map(|(type_url, seen)| (type_url, seen.into())).collect(),
+            types: types.map(|(type_url, seen)| self.exchange(type_url, seen)).collect(),
         }
+    }
+
+    fn exchange(&self, type_url: String, seen: Exchange) -> (String, TypeStatus) {
+        let standing = self.kept.borrow();
+        let books = standing.books.iter().filter(|(key, _)| !key.ends_with(PROGRAM));
+        let kept = books.filter_map(|(_, types)| types.get(&type_url)).map(|kept| kept.resources);
+        let status = TypeStatus { kept: kept.max(), ..seen.into() };
+        (type_url, status)
     }
 
     fn replaced(&self) -> Vec<ReplacedStatus> {
@@ -253,7 +307,7 @@ impl Mesh {
         }
     }
 
-    fn envoy(&self) -> EnvoyStatus {
+    fn envoy(&self, says: Option<SaysStatus>) -> EnvoyStatus {
         let state = self.envoy.as_ref().map(|state| state.borrow().clone());
         let (word, pid) = match state.as_ref().map(|state| state.phase) {
             None => ("elsewhere", None),
@@ -268,18 +322,48 @@ impl Mesh {
             state: word.to_owned(),
             pid,
             restarts: state.map_or(0, |state| state.restarts),
+            says,
         }
     }
 }
 
-fn istiod(address: &str, names: &hawser_xds::Names) -> IstiodStatus {
+fn istiod(address: &str, standing: &hawser_xds::Standing) -> IstiodStatus {
+    let names = &standing.names;
     let away = names.joined.is_none();
     IstiodStatus {
         address: address.to_owned(),
         connected: !away,
         since: names.joined.map(seconds),
         trouble: names.failure.as_ref().filter(|_| away).map(|failure| failure.error.clone()),
+        peer: names.peer.clone(),
+        heard: standing.heard().map(seconds),
+        away: names.away.map(seconds),
+        failovers: names.failovers,
     }
+}
+
+/// What Envoy says of itself, or that it says nothing.
+async fn says(admin: SocketAddr) -> SaysStatus {
+    let admin = Admin::new(admin).with_limit(PATIENCE);
+    let (verdict, info) = tokio::join!(admin.readiness(), admin.server_info());
+    let reason = match verdict {
+        Ok(Verdict::Ready) => None,
+        Ok(Verdict::NotReady(reason)) => Some(reason.to_string()),
+        Err(error) => Some(Chain(&error).to_string()),
+    };
+    let info = info.ok();
+    let number = |version: &str| version.split('/').nth(1).unwrap_or(version).to_owned();
+    SaysStatus {
+        ready: reason.is_none(),
+        server: info.as_ref().map(|info| info.state.to_string()),
+        version: info.map(|info| number(&info.version)),
+        reason,
+    }
+}
+
+/// The last part of a type URL, which is the part that people say.
+pub(crate) fn short(type_url: &str) -> &str {
+    type_url.rsplit('.').next().unwrap_or(type_url)
 }
 
 fn refusing(
@@ -304,6 +388,7 @@ impl From<Exchange> for TypeStatus {
             rejections: seen.rejections,
             rejected: seen.rejected.map(|rejection| rejection.error),
             refuses: seen.refuses,
+            kept: None,
         }
     }
 }
@@ -311,18 +396,5 @@ impl From<Exchange> for TypeStatus {
 impl From<hawser_xds::Version> for VersionStatus {
     fn from(seen: hawser_xds::Version) -> Self {
         Self { version: seen.version, resources: seen.resources, at: seconds(seen.at) }
-    }
-}
-
-impl fmt::Display for EnvoyStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.state)?;
-        if let Some(pid) = self.pid {
-            write!(f, " (pid {pid})")?;
-        }
-        if self.restarts > 0 {
-            write!(f, ", restarted {} times", self.restarts)?;
-        }
-        write!(f, ", admin at {}", self.admin)
     }
 }

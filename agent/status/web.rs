@@ -9,7 +9,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header::CONTENT_TYPE};
+use http::{
+    HeaderValue, Request, Response, StatusCode,
+    header::{ALLOW, CONTENT_TYPE},
+};
 use http_body_util::{BodyExt as _, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::{
     body::{Frame, Incoming},
@@ -22,7 +25,7 @@ use tokio::{
     sync::mpsc,
     task::spawn_blocking,
 };
-use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
+use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
 use tracing::debug;
 
 /// An answer, whole or as it comes.
@@ -40,15 +43,37 @@ where
         async move { Ok::<_, Infallible>(reply.await) }
     });
     let mut http = http1::Builder::new();
+    // One request, so that its time is the connection's.
     http.timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_buf_size(LARGEST_HEAD);
+    http.keep_alive(false);
     if let Err(error) = http.serve_connection(TokioIo::new(stream), answer).await {
         debug!(%error, "connection ended");
     }
 }
 
-/// Whether something is only to be read.
-pub(super) fn reads(method: &Method) -> bool {
-    matches!(*method, Method::GET | Method::HEAD)
+/// Tells one who has come, by what writes without waiting, that there is no place for it.
+pub(super) fn turn_away(write: impl FnOnce(&[u8]) -> io::Result<usize>) {
+    // Whom it does not reach learns it by the end of the connection.
+    write(BUSY).ok();
+}
+
+/// What is said where the method is wrong, or nothing is there. A path may have a query that says
+/// what may be asked.
+pub(super) fn nowhere(path: &str, reads: &[&str], changes: &[&str]) -> Reply {
+    let among = |paths: &[&str]| paths.iter().any(|known| known.split('?').next() == Some(path));
+    let expected = match (among(reads), among(changes)) {
+        (true, true) => "GET, POST",
+        (true, false) => "GET",
+        (false, true) => "POST",
+        (false, false) => {
+            let (reads, changes) = (reads.join(", "), changes.join(", "));
+            let there_are = format!("there are GET {reads}; POST {changes}\n");
+            return whole(StatusCode::NOT_FOUND, TEXT, there_are);
+        }
+    };
+    let mut reply = whole(StatusCode::METHOD_NOT_ALLOWED, TEXT, format!("expected {expected}\n"));
+    reply.headers_mut().insert(ALLOW, HeaderValue::from_static(expected));
+    reply
 }
 
 /// An answer that is there.
@@ -68,8 +93,16 @@ pub(super) fn written(
         // It fails when nobody reads on, and nobody is left to be told.
         drop(write(&mut outlet).and_then(|()| outlet.flush()));
     });
-    let pages = ReceiverStream::new(pages).map(|page| Ok(Frame::data(page)));
-    reply(StatusCode::OK, kind, StreamBody::new(pages).boxed_unsync())
+    streamed(kind, ReceiverStream::new(pages))
+}
+
+/// An answer that comes in pieces.
+pub(super) fn streamed(
+    kind: &'static str,
+    pieces: impl Stream<Item = Bytes> + Send + 'static,
+) -> Reply {
+    let pieces = pieces.map(|piece| Ok(Frame::data(piece)));
+    reply(StatusCode::OK, kind, StreamBody::new(pieces).boxed_unsync())
 }
 
 fn reply(status: StatusCode, kind: &'static str, body: UnsyncBoxBody<Bytes, Infallible>) -> Reply {
@@ -135,6 +168,9 @@ pub(super) const JSON: &str = "application/json";
 pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 /// Time for a connection to be done with.
 pub(super) const LIFE: Duration = Duration::from_secs(30);
+const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\n\
+    content-type: text/plain; charset=utf-8\r\ncontent-length: 37\r\n\r\n\
+    too many connections; try again soon\n";
 const LARGEST_HEAD: usize = 16 * 1024;
 const PAGE: usize = 32 * 1024;
 /// Pages that are written ahead.

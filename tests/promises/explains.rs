@@ -14,7 +14,7 @@ async fn a_machine_that_has_not_joined_is_told_how() -> Result<()> {
     }
     let output = rig.vm.hawser(&["status"]).await?;
     assert_eq!(output.status.code(), Some(3));
-    ensure!(said(&output).contains("is it running?"), "{}", said(&output));
+    ensure!(said(&output).contains("next     hawser join BUNDLE"), "{}", said(&output));
     Ok(())
 }
 

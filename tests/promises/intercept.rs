@@ -3,6 +3,8 @@
 
 mod adopting;
 mod host;
+mod pilot;
+mod trail;
 mod unit;
 
 use std::time::Duration;

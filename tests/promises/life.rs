@@ -125,6 +125,7 @@ async fn a_reload_takes_over_what_it_can_names_the_rest_and_a_wrong_file_changes
         told.status.last().is_some_and(|told| told.contains(wanted))
     };
     agent.until("its name", |told| says(told, "needs a restart: dns.timeout")).await?;
+    ensure!(rig.status().await?["troubles"][0]["code"] == "settings-pending", "not in the status");
 
     // What is wrong is told, all of it.
     rig.vm
@@ -133,6 +134,7 @@ async fn a_reload_takes_over_what_it_can_names_the_rest_and_a_wrong_file_changes
     let log = fs::read_to_string(agent.log())?;
     ensure!(log.contains("dns.timeout") && log.contains("dns.stale"), "{log}");
     agent.until("the number", |told| says(told, "2 problems and is not taken over")).await?;
+    ensure!(rig.status().await?["troubles"][0]["next"] == "hawser check", "not in the status");
 
     rig.vm.settings(&before)?;
     reload(&agent, "configuration read again").await?;

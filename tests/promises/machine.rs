@@ -297,6 +297,10 @@ pub(crate) fn wait_for<T>(
     }
 }
 
+/// Succeeds when nothing of the agent is missing; there may be no Envoy, or something to mend.
+pub(crate) const SERVES: [&str; 3] =
+    ["sh", "-c", r#"hawser status --json | grep -q '"waits_for":\[\]'"#];
+
 const JOIN_AND_EXEC: &str = r#"
 while [ "$1" != -- ]; do echo $$ >"$1" || exit 1; shift; done
 shift
@@ -304,5 +308,5 @@ exec "$@"
 "#;
 const PACKAGES: &str = "systemd,systemd-sysv,dbus,iproute2,procps,libnss-myhostname,\
                         systemd-resolved,libnss-resolve,bind9-dnsutils,python3-minimal,\
-                        nftables,iptables,rpm";
+                        nftables,iptables,rpm,curl";
 const BOOT: Duration = Duration::from_secs(60);

@@ -8,13 +8,18 @@
     reason = "a test ends where it fails, by an error or by an assertion"
 )]
 
+mod bugreport;
 mod certificates;
 mod credentials;
 mod dns;
+mod docs;
+mod doctor;
 mod endpoints;
 mod envoy;
 mod envoy_unit;
+mod explain;
 mod explains;
+mod health;
 mod identity;
 mod intercept;
 mod istiod_away;
@@ -22,10 +27,12 @@ mod joins;
 mod kept;
 mod last_good;
 mod life;
+mod logs;
 mod machine;
 mod modules;
 mod outages;
 mod package;
+mod pilot;
 mod programs;
 mod pushes;
 mod registration;
@@ -33,8 +40,10 @@ mod relay;
 mod restart;
 mod rig;
 mod roots;
+mod screens;
 mod shutdown;
 mod soak;
+mod status_port;
 mod stock;
 mod strangers;
 mod trouble;

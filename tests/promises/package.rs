@@ -3,7 +3,7 @@
 
 mod formats;
 mod rpm;
-mod sidecar;
+pub(crate) mod sidecar;
 
 use std::{
     path::{Path, PathBuf},
@@ -16,7 +16,7 @@ use hawser_harness::envoy::envoy_binary;
 
 use crate::{
     HAWSER,
-    machine::{Machine, Started, wait_for},
+    machine::{Machine, SERVES, Started, wait_for},
 };
 
 #[test]
@@ -46,6 +46,14 @@ fn a_machine_installs_joins_starts_and_removes() -> Result<()> {
     let result = machine.succeed(&["systemctl", "show", "hawser"])?;
     ensure!(result.contains("ExecMainStatus=78\n"), "{result}");
     ensure!(result.contains("NRestarts=0\n"), "{result}");
+    let status = machine.run(&["hawser", "status"])?;
+    assert_eq!(status.status.code(), Some(3));
+    let told = String::from_utf8_lossy(&status.stdout).into_owned();
+    for part in
+        ["hawser     down since 20", "ended with exit code 78", "next     hawser join BUNDLE"]
+    {
+        ensure!(told.contains(part), "{part} is not in:\n{told}");
+    }
     machine.succeed(&["systemctl", "reset-failed", "hawser"])?;
 
     // With a mesh, it joins and is ready when systemctl returns.
@@ -132,6 +140,8 @@ fn speaks_to_the_journal(machine: &Machine) -> Result<()> {
         json.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     let with_fields = entries.filter(|entry| entry.get("TARGET").is_some()).count();
     ensure!(with_fields > 0, "no entry has fields of its own:\n{json}");
+    let explained = machine.succeed(&["journalctl", "-x", "-u", "hawser", "-o", "short"])?;
+    ensure!(explained.contains("Subject: The agent has started"), "{explained}");
     Ok(())
 }
 
@@ -255,7 +265,7 @@ impl Joined {
 
     fn serves(&self, when: &str) -> Result<()> {
         wait_for(&format!("the service {when}"), Duration::from_secs(60), || {
-            Ok(self.machine.run(&["hawser", "status"])?.status.success().then_some(()))
+            Ok(self.machine.run(&SERVES)?.status.success().then_some(()))
         })
     }
 

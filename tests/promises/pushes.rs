@@ -1,7 +1,7 @@
 //! A push of any size reaches Envoy as it was sent, and the agent's memory does not grow with it.
 
 mod broken;
-mod memory;
+pub(crate) mod memory;
 
 use std::time::Duration;
 

@@ -93,7 +93,8 @@ async fn a_rotation_in_the_bad_order_takes_nothing_away_and_heals_with_the_root_
         ensure!(told.contains("replace it by the mesh's present root-cert.pem"), "{told}");
         ensure!(told.contains("etc/hawser/mesh/root-cert.pem"), "it does not say which: {told}");
     }
-    assert_eq!(told["state"], "ready");
+    assert_eq!(told["state"], "degraded", "it works, and is not as it should be");
+    assert_eq!(told["waits_for"], serde_json::json!([]));
     assert_eq!(served(&rig).await?.chain.ders(), before.chain.ders());
 
     let fresh = rig.mesh.istiod.ca().root_pem();

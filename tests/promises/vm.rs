@@ -1,7 +1,7 @@
 //! On a real machine: what the README says an operator does, on a booted Debian in a network of its
 //! own, with a mesh in another. Nothing on the machine knows of the test.
 
-mod site;
+pub(crate) mod site;
 
 use anyhow::{Context as _, Result, ensure};
 use hawser_harness::{istiod::Reach, mesh::OUTSIDE, sidecar::Arrival};
@@ -12,7 +12,7 @@ use site::{CLOUD, PATIENCE, Site};
 
 #[test]
 fn a_machine_comes_into_the_mesh_lives_there_and_leaves_without_a_trace() -> Result<()> {
-    let mut site = Site::build("life", Arrival::Redirected)?;
+    let mut site = Site::build("life")?;
     site.start("hears.py", &[])?;
     let before = site.look()?;
 
@@ -23,6 +23,7 @@ fn a_machine_comes_into_the_mesh_lives_there_and_leaves_without_a_trace() -> Res
     site.talks_both_ways().context("at first")?;
     site.resolves_outside()?;
     site.comes("what an operator reads", &["hawser", "status"])?;
+    explains_a_request(&site)?;
     let journal = site.succeed(&["journalctl", "-u", "hawser", "-o", "cat"])?;
     ensure!(journal.contains("certificate"), "{journal}");
 
@@ -54,7 +55,7 @@ fn a_machine_comes_into_the_mesh_lives_there_and_leaves_without_a_trace() -> Res
 
 #[test]
 fn nothing_is_dropped_when_the_agent_restarts_dies_or_is_upgraded() -> Result<()> {
-    let mut site = Site::build("dropped", Arrival::Redirected)?;
+    let mut site = Site::build("dropped")?;
     site.succeed(&["dpkg", "-i", &site.package()])?;
     let joined = site.succeed(&["hawser", "join", &site.bundle()]);
     joined.with_context(|| site.told())?;
@@ -103,7 +104,7 @@ fn nothing_is_dropped_when_the_agent_restarts_dies_or_is_upgraded() -> Result<()
 
 #[test]
 fn programs_see_who_calls_by_tproxy_and_a_unit_that_appears_later_is_in_the_mesh() -> Result<()> {
-    let mut site = Site::build("tproxy", Arrival::Transparent)?;
+    let mut site = Site::build_for("tproxy", Arrival::Transparent)?;
     site.start("hears.py", &[])?;
     site.succeed(&["dpkg", "-i", &site.package()])?;
     site.shell(
@@ -144,6 +145,19 @@ fn programs_see_who_calls_by_tproxy_and_a_unit_that_appears_later_is_in_the_mesh
 }
 
 /// Under which names and addresses istiod knows machines.
+/// From the name to the peer, by the rules that are loaded; and for whom they are not.
+fn explains_a_request(site: &Site) -> Result<()> {
+    let request = "http://hello.demo.svc.cluster.local/here";
+    let path = site.succeed(&["hawser", "explain", request])?;
+    for part in ["redirected to Envoy, port 15001", "mutual TLS", "The path is whole."] {
+        ensure!(path.contains(part), "no {part:?} in:\n{path}");
+    }
+    let line = format!("hawser explain {request} --user istio-proxy; echo ends with $?");
+    let path = site.shell(&line)?;
+    ensure!(path.contains("\"Envoy and the agent\"") && path.contains("ends with 1"), "{path}");
+    Ok(())
+}
+
 fn registered(site: &Site) -> Vec<(String, String)> {
     let entries = site.mesh.istiod.seen().registry.entries;
     entries.into_iter().map(|(name, entry)| (name, entry.address)).collect()

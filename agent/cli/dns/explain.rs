@@ -4,7 +4,7 @@ use clap::Args;
 use hawser_dns::{
     Search, Table, Upstream,
     explain::{self, Does, Inquiry, Rule},
-    kept, resolv,
+    resolv,
 };
 use hickory_proto::rr::{Name, RecordType};
 
@@ -74,6 +74,20 @@ pub(super) fn source(context: &Context, name: &Name, kind: RecordType) -> Option
     }
 }
 
+/// Why a name resolves as it does, and whether the agent has said so; else it is by the names that
+/// it has kept. None, if neither is to be had.
+pub(in crate::cli) fn told(context: &Context, name: &Name) -> Option<(Explained, bool)> {
+    let (name, kind) = (name.to_ascii(), RecordType::A);
+    let answer = || {
+        let said = Said::ask(&context.paths.admin_socket(), &path(&name, kind)).ok()?;
+        serde_json::from_str(&said.text().ok()?).ok()
+    };
+    if let Some(explained) = answer() {
+        return Some((explained, true));
+    }
+    kept(context, &name, kind).map(|explained| (explained, false))
+}
+
 fn path(name: &str, kind: RecordType) -> String {
     format!("/dns/explain?name={}&type={}", ask::escaped(name), u16::from(kind))
 }
@@ -100,10 +114,16 @@ fn ask(context: &Context, name: &str, kind: RecordType) -> Result<Explained, Exi
 
 /// The same by the names that the agent kept, for whoever may read them.
 fn offline(context: &Context, name: &str, kind: RecordType) -> Option<Explained> {
+    let explained = kept(context, name, kind)?;
+    complain("hawser: the agent does not answer; told by the names that it kept");
+    Some(explained)
+}
+
+fn kept(context: &Context, name: &str, kind: RecordType) -> Option<Explained> {
     let sources = source::read(&context.paths, &context.environment, &context.flags);
     let config = Config::load(&context.paths, &sources).ok()?;
     let dns = config.dns.as_ref()?;
-    let kept = kept::look(&context.paths.names())?;
+    let kept = hawser_dns::kept::look(&context.paths.names())?;
     let scope = options::dns::scope(&config, dns);
     let (table, _) = Table::build(&kept.names, &scope);
     let listed = resolv::watch::read(&dns.resolv_conf).unwrap_or_default();
@@ -118,9 +138,7 @@ fn offline(context: &Context, name: &str, kind: RecordType) -> Option<Explained>
     let resolvers = resolvers.iter().map(ResolverStatus::unasked).collect();
     let explanation = explain::explain(&inquiry)?;
     let split = dns.mode == Mode::Resolved;
-    let explained = Explained::of(explanation, Some(told), resolvers, split);
-    complain("hawser: the agent does not answer; told by the names that it kept");
-    Some(explained)
+    Some(Explained::of(explanation, Some(told), resolvers, split))
 }
 
 fn screen(explained: &Explained, kind: RecordType) -> String {

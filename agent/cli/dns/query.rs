@@ -86,6 +86,20 @@ impl Query {
     }
 }
 
+/// The addresses that the agent answers for a name, those of IPv4 first; the code, if it is an error.
+pub(in crate::cli) fn addresses(context: &Context, name: &Name) -> Result<Vec<IpAddr>, String> {
+    let server = listening(context).ok_or("this agent answers no names")?;
+    let mut found = Vec::new();
+    for kind in [RecordType::A, RecordType::AAAA] {
+        let answer = asked(server, name, kind, false).map_err(|error| error.to_string())?;
+        if answer.message.metadata.response_code != ResponseCode::NoError {
+            return Err(code(&answer.message));
+        }
+        found.extend(answer.message.answers.iter().filter_map(|record| record.data.ip_addr()));
+    }
+    Ok(found)
+}
+
 /// Where the agent answers: as it says itself, or else as it was told.
 fn listening(context: &Context) -> Option<SocketAddr> {
     let running = ask::quietly(&context.paths).and_then(|snapshot| snapshot.dns);
@@ -267,7 +281,7 @@ pub(super) fn usual(name: &Name) -> RecordType {
 }
 
 /// A name, or an address turned around.
-pub(super) fn name(text: &str) -> Result<Name, String> {
+pub(in crate::cli) fn name(text: &str) -> Result<Name, String> {
     if let Ok(address) = text.parse::<IpAddr>() {
         return Ok(address.into());
     }

@@ -5,7 +5,6 @@ use hawser_resolved::{Error, Options, run, undo};
 use hawser_rt::{Chain, Notifier, signal::Signals};
 use tokio::runtime::Builder;
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 
 use super::super::{Context, Exit, complain};
 use crate::log;
@@ -25,7 +24,8 @@ pub(super) struct Resolved {
 impl Resolved {
     pub(super) fn run(&self, context: &Context) -> Exit {
         let format = log::Format::Auto;
-        log::start(EnvFilter::new("info"), format, &context.environment);
+        let root = context.paths.root();
+        log::start(&log::level::Filter::default(), format, root, &context.environment);
         match self.done(context) {
             Ok(Ok(())) => Exit::Ok,
             Ok(Err(error)) => {

@@ -5,15 +5,14 @@ use std::time::Duration;
 use clap::Args;
 use hawser_envoy::{
     admin::Admin,
-    drain::{self, Step},
+    drain::{Options, Step, What},
     launch::Launch,
     unit::Unit,
 };
 use hawser_rt::{Chain, Notifier};
-use tokio::time::sleep;
 
 use super::{
-    super::ask::Said,
+    super::drain::course,
     Context, Exit, Voice, known, runtime,
     wait::{keep, look},
 };
@@ -75,13 +74,10 @@ impl Drain {
 
 /// Tells the agent, which tells the mesh if it can.
 fn tell(context: &Context) -> Told {
-    let not = |reason: String| Told { told: false, reason: Some(reason) };
-    let said = Said::post(&context.paths.admin_socket(), "/drain").and_then(Said::text);
-    match said {
-        Ok(said) => serde_json::from_str(&said)
-            .unwrap_or_else(|_odd| not(format!("the agent says {}", said.trim()))),
-        Err(error) => not(format!("no answer from the agent: {error}")),
-    }
+    course::begin(context).unwrap_or_else(|error| {
+        let reason = Some(format!("no answer from the agent: {error}"));
+        Told { told: false, reason, deaf: None, inbound: Vec::new() }
+    })
 }
 
 async fn drained(
@@ -107,7 +103,7 @@ async fn drained(
         let wait = launch.drain_wait;
         say(format!("the mesh is told, it has {} s to hear of it", wait.as_secs_f64()));
         manager.extend(wait + SLACK);
-        sleep(wait).await;
+        course::heard(&told, wait).await;
     } else {
         let reason = told.reason.as_deref().unwrap_or_default();
         say(format!("the mesh cannot be told, nothing is waited for: {reason}"));
@@ -116,15 +112,9 @@ async fn drained(
         return;
     }
     manager.extend(limit + SLACK);
-    // An agent that was started anew meanwhile would offer the machine to the mesh again.
-    let say_again = |step: Step| {
-        if told.told {
-            drop(tell(context));
-        }
-        say(step.to_string());
-    };
-    let options = drain::Options { admin, limit, own_ports: launch.own_ports.clone() };
-    match drain::drain(&options, say_again).await {
+    let what = What::Everything { own_ports: launch.own_ports.clone() };
+    let options = Options { admin, limit, what };
+    match course::drained(context, &options, |step| say(step.to_string())).await {
         Ok(step @ (Step::Empty | Step::Gone | Step::Waits { .. })) => say(step.to_string()),
         Ok(step @ Step::Late { .. }) => {
             voice.warn(format_args!("drain: {step}; envoy.drain says how long is waited"));

@@ -79,7 +79,7 @@ async fn prepare(context: &Context, unit: &Unit, voice: Voice) -> Result<Ready, 
     unit.make()?;
     let launch = told(paths, voice).await;
     let home = context.environment.get("HOME").map(PathBuf::from);
-    let binary = find::find(launch.binary.as_deref(), home.as_deref())?;
+    let binary = find::find(Path::new("/"), launch.binary.as_deref(), home.as_deref())?;
     let version = find::version(&binary).await?.to_string();
     if launch.transparent && !may_be_transparent() {
         return Err(Error::Powerless);

@@ -127,6 +127,7 @@ mod tests {
             would_show: vec![ProspectStatus {
                 what: "token file /etc/hawser/mesh/istio-token".to_owned(),
                 usable: false,
+                may_come: false,
                 note: Some("expired 3 h ago".to_owned()),
                 expires: Some(1),
                 subject: None,

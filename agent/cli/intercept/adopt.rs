@@ -3,10 +3,14 @@
 use std::path::Path;
 
 use clap::Args;
+use hawser_audit::RULES_ADOPTED;
 use hawser_intercept::adopt::Leftovers;
 
 use super::{Wrong, places, runtime};
-use crate::cli::{Context, Exit, say};
+use crate::{
+    cli::{Context, Exit, say},
+    log::note,
+};
 
 /// Remove the rules that istio-iptables has left on this machine
 ///
@@ -34,6 +38,9 @@ impl Adopt {
             }
             if !self.plan {
                 left.remove().await?;
+                let removed = left.lines().join("; ");
+                let said = "rules of istio-iptables removed";
+                note(context.paths.root(), RULES_ADOPTED, said, &[("removed", removed)]);
             }
             Ok(Exit::Ok)
         })

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
+use hawser_audit::RULES_APPLIED;
 use hawser_intercept::{
     apply::{self, Places},
     gates::{self, Gates, Open},
@@ -24,6 +25,7 @@ use super::{
 use crate::{
     cli::{Context, Exit, complain, say},
     config::parse,
+    log::note,
 };
 
 /// Load the rules that the settings mean now
@@ -59,7 +61,13 @@ impl Apply {
         runtime()?.block_on(async {
             match places.unguarded()? {
                 None => self.by_guard(&places).await,
-                Some(_alone) => self.by_hand(&places, &around, &planned).await,
+                Some(_alone) => {
+                    let exit = self.by_hand(&places, &around, &planned).await?;
+                    if exit == Exit::Ok {
+                        note(context.paths.root(), RULES_APPLIED, "rules applied by hand", &[]);
+                    }
+                    Ok(exit)
+                }
             }
         })
     }

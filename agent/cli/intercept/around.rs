@@ -1,6 +1,6 @@
 //! What is around the guard: the settings, the agent, and the names that the agent knows.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::net::SocketAddr;
 
 use hawser_dns::sign;
 use hawser_intercept::{
@@ -8,7 +8,6 @@ use hawser_intercept::{
     plan::{Machine, Plan, Warning},
     view::{Sights, View},
 };
-use hawser_node::addresses;
 use hawser_rt::{BoxError, Cidr};
 use serde::Deserialize;
 use tokio::task::spawn_blocking;
@@ -27,7 +26,7 @@ use crate::{
 };
 
 /// Where settings come from, and where the agent is.
-pub(super) struct Around {
+pub(in crate::cli) struct Around {
     paths: Paths,
     environment: Environment,
     flags: Vec<Flag>,
@@ -40,16 +39,16 @@ struct Told {
 }
 
 /// What is to be loaded on this machine at this moment.
-pub(super) struct Planned {
-    pub(super) settings: Settings,
-    pub(super) machine: Machine,
-    pub(super) view: View,
-    pub(super) plan: Plan,
-    pub(super) warnings: Vec<Warning>,
+pub(in crate::cli) struct Planned {
+    pub(in crate::cli) settings: Settings,
+    pub(in crate::cli) machine: Machine,
+    pub(in crate::cli) view: View,
+    pub(in crate::cli) plan: Plan,
+    pub(in crate::cli) warnings: Vec<Warning>,
 }
 
 impl Around {
-    pub(super) fn of(context: &Context) -> Self {
+    pub(in crate::cli) fn of(context: &Context) -> Self {
         Self {
             paths: context.paths.clone(),
             environment: context.environment.clone(),
@@ -64,22 +63,11 @@ impl Around {
             return Err(Problems(vec![not_joined()]));
         }
         let config = Config::load(&self.paths, &sources)?;
-        let intercept = &config.intercept;
-        Ok(Settings {
-            enabled: intercept.enabled && !config.identity.only,
-            options: options::intercept(&config),
-            on_failure: intercept.on_failure,
-            hold: intercept.hold,
-            unheeded: intercept.unheeded.clone(),
-            machine: Arc::new(move || {
-                let here = addresses::order(config.node.ip, None, &source::addresses());
-                options::intercept::machine(&config, &here)
-            }),
-        })
+        Ok(options::intercept::settings(config))
     }
 
     /// All of it at once, for a command that ends.
-    pub(super) async fn planned(&self) -> Result<Planned, Wrong> {
+    pub(in crate::cli) async fn planned(&self) -> Result<Planned, Wrong> {
         let settings = self.read()?;
         let vips = self.vips().await.unwrap_or_default();
         let view = View::look(&Sights::default(), vips)?;

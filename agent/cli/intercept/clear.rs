@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
+use hawser_audit::RULES_CLEARED;
 use hawser_intercept::{
     Error,
     apply::{self, Places},
@@ -12,7 +13,10 @@ use hawser_intercept::{
 };
 
 use super::{Wrong, nft, places, runtime};
-use crate::cli::{Context, Exit, say};
+use crate::{
+    cli::{Context, Exit, say},
+    log::note,
+};
 
 /// Remove everything that redirects traffic
 ///
@@ -36,6 +40,7 @@ impl Clear {
             let Some(_guard) = places.unguarded()? else {
                 Trial::begin(&places, Duration::ZERO)?;
                 apply::open(&nft()?, &Gates::default(), &places).await?;
+                noted(context, "gates were shut by hand");
                 say("nothing is redirected any more");
                 say("rules are still loaded, shut, and watched by hawser-intercept.service");
                 say("next: `hawser intercept apply` opens them again, \
@@ -44,11 +49,16 @@ impl Clear {
             };
             remove(&places).await?;
             if !self.after_guard {
+                noted(context, "rules were cleared by hand");
                 say("nothing is redirected, and nothing of hawser is left in the kernel");
             }
             Ok(Exit::Ok)
         })
     }
+}
+
+fn noted(context: &Context, message: &str) {
+    note(context.paths.root(), RULES_CLEARED, message, &[]);
 }
 
 /// Takes everything out of the kernel, where no guard puts it back.

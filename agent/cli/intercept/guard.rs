@@ -6,7 +6,6 @@ use clap::Args;
 use hawser_intercept::{guard, job, view::Sights};
 use hawser_rt::{Notifier, signal::Signals};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 
 use super::{Wrong, around::Around, places, runtime};
 use crate::{
@@ -29,7 +28,8 @@ impl Guard {
         let around = Around::of(context);
         let settings = around.read()?;
         let environment = &context.environment;
-        log::start(EnvFilter::new("info"), log::Format::Auto, environment);
+        let root = context.paths.root();
+        log::start(&log::level::Filter::default(), log::Format::Auto, root, environment);
         let watchdog = environment.get("WATCHDOG_USEC").and_then(|text| text.parse().ok());
         let socket = environment.get("NOTIFY_SOCKET");
         let notifier = Notifier::new(socket.map(Into::into), watchdog.map(Duration::from_micros));

@@ -1,13 +1,19 @@
 //! `hawser status --wait-ready`: until programs can rely on the mesh.
 
 use std::{
-    io::{self, IsTerminal as _, Write as _},
+    io::{self, ErrorKind, IsTerminal as _, Write as _},
     time::Duration,
 };
 
+use rustix::termios::tcgetwinsize;
 use tokio::time::{Instant, sleep};
 
-use super::super::{Exit, ask, complain, say};
+use super::{
+    super::{Exit, ask, complain, say, span::now},
+    ALL, USUAL,
+    down::Down,
+    page::{self, Look},
+};
 use crate::{
     config::{parse, paths::Paths},
     status::lacks::Lack,
@@ -43,7 +49,10 @@ async fn wait(paths: &Paths, patience: Duration) -> Exit {
                 return Exit::Ok;
             }
             Ok(lacks) => shown.show(&told(lacks)),
-            Err(error) => shown.show(&format!("the agent: {error}")),
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                return ask::no_answer(paths, error);
+            }
+            Err(error) => shown.show(&format!("waits for the agent ({error})")),
         }
         let left = patience.saturating_sub(begun.elapsed());
         if left.is_zero() {
@@ -67,9 +76,16 @@ fn given_up(paths: &Paths, lacks: io::Result<Vec<Lack>>) -> Exit {
             for Lack { part, why } in &lacks {
                 complain(format_args!("hawser: not ready: {part}: {why}"));
             }
+            complain("hawser: `hawser status` says what to do next");
             Exit::NotNow
         }
-        Err(error) => ask::no_answer(paths, &error),
+        Err(error) => {
+            let down = Down::look(paths, &error, now().cast_unsigned());
+            for line in down.screen(Look { width: USUAL, colour: false }, ALL) {
+                complain(line);
+            }
+            Exit::Down
+        }
     }
 }
 
@@ -85,8 +101,10 @@ pub(in crate::cli) struct Shown(Option<String>);
 
 impl Shown {
     pub(in crate::cli) fn show(&mut self, text: &str) {
-        let text: String =
-            text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(WIDTH).collect();
+        // One that is wider than the terminal could not be written over.
+        let width = tcgetwinsize(io::stderr()).ok().map(|size| usize::from(size.ws_col));
+        let width = width.filter(|width| *width > 1).map_or(WIDTH, |width| width - 1);
+        let text = page::end(&page::clean(text), width);
         if self.0.as_ref() == Some(&text) {
             return;
         }

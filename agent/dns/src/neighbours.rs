@@ -15,7 +15,7 @@ use tracing::info;
 mod nss;
 mod ports;
 
-pub use nss::{Shadow, shadows};
+pub use nss::{Shadow, hosts_line, shadows};
 
 /// Octets of a file that are read.
 const MAX_FILE: u64 = 256 * 1024;

@@ -3,6 +3,8 @@
 //! Each question is a connection of its own to a literal address, with a limit to its time and
 //! to the size of its answer: an Envoy that hangs must not take the agent along.
 
+mod stream;
+
 use std::{fmt, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
@@ -51,6 +53,11 @@ impl Admin {
     /// Envoy's admin interface at `address`.
     pub fn new(address: SocketAddr) -> Self {
         Self { address, limit: LIMIT }
+    }
+
+    /// Where it is.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// The same with another limit to the time of an answer.

@@ -65,8 +65,8 @@ pub struct Options {
     pub sds_socket: PathBuf,
     /// Envoy's admin interface, on loopback.
     pub admin_port: u16,
-    /// The agent's status server, on loopback: what Envoy's status port leads to.
-    pub agent_port: u16,
+    /// The agent's status server: what Envoy's status port leads to.
+    pub agent: SocketAddr,
     /// Where Envoy answers for itself; the same as in the node's metadata.
     pub ports: Ports,
     /// Where a profile asked for over the admin interface goes; absolute.

@@ -75,7 +75,7 @@ fn put(unit: &Unit, good: &Good) -> Result<(), Error> {
 
 /// Whether an Envoy would start with these arguments; what it says if not. One that has no verdict
 /// in time is let try.
-async fn validate(binary: &Path, arguments: &[String]) -> Result<(), String> {
+pub async fn validate(binary: &Path, arguments: &[String]) -> Result<(), String> {
     let mut command = Command::new(binary);
     command.args(arguments).args(["--mode", "validate"]);
     command.stdin(Stdio::null()).kill_on_drop(true);

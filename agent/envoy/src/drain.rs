@@ -18,8 +18,23 @@ pub struct Options {
     pub admin: Admin,
     /// How long connections may take.
     pub limit: Duration,
-    /// Ports of listeners whose connections nobody waits for.
-    pub own_ports: Vec<u16>,
+    /// What it is drained of.
+    pub what: What,
+}
+
+/// What Envoy is drained of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum What {
+    /// All connections, because it is to end: at the end of its own drain time it stops to listen.
+    Everything {
+        /// Ports of listeners whose connections nobody waits for.
+        own_ports: Vec<u16>,
+    },
+    /// What comes in. It goes on listening: who has not heard of it yet is served and told again.
+    Inbound {
+        /// Ports of the listeners that it comes in by.
+        ports: Vec<u16>,
+    },
 }
 
 /// What was found out while connections are waited for.
@@ -77,14 +92,17 @@ impl Countdown {
 /// Cancel safe: what Envoy was told, it goes on with.
 pub async fn drain(options: &Options, mut tell: impl FnMut(Step)) -> Result<Step, Error> {
     let admin = options.admin.with_limit(ANSWER);
-    admin.drain().await?;
+    match options.what {
+        What::Everything { .. } => admin.drain().await?,
+        What::Inbound { .. } => drop(admin.post(INBOUND).await?),
+    }
     let begun = Instant::now();
     let mut countdown = Countdown::new(options.limit);
     let mut told = None;
     loop {
         let left = options.limit.saturating_sub(begun.elapsed());
         let counted = match admin.with_limit(ANSWER.min(left.max(PAUSE))).get(STATISTICS).await {
-            Ok(text) => Some(connections(&text, &options.own_ports)),
+            Ok(text) => Some(options.what.connections(&text)),
             // Nobody listens there any more: it has ended.
             Err(Error::Connect { .. }) => return Ok(Step::Gone),
             Err(_late_or_odd) => None,
@@ -99,40 +117,53 @@ pub async fn drain(options: &Options, mut tell: impl FnMut(Step)) -> Result<Step
     }
 }
 
-/// How many connections Envoy's listeners have, by the lines of its statistics; none if it has no
-/// such statistics. Not counted are those of `own_ports`, of its admin interface and of listeners
-/// inside of it, and those of workers, which are of the same connections.
-pub fn connections(statistics: &str, own_ports: &[u16]) -> Option<u64> {
-    let mut sum: Option<u64> = None;
-    for line in statistics.lines() {
-        let Some((name, value)) = line.split_once(": ") else { continue };
-        let listener = name.strip_prefix("listener.").and_then(|n| n.strip_suffix(ACTIVE));
-        let (Some(listener), Ok(value)) = (listener, value.trim().parse::<u64>()) else { continue };
-        let own = own_ports.iter().any(|port| listener.ends_with(&format!("_{port}")));
-        let inside = ["admin", "envoy_internal_"].iter().any(|name| listener.starts_with(name));
-        if own || inside || listener.contains(".worker_") {
-            // It counts all the same, only nothing that is waited for.
-            sum = sum.or(Some(0));
-            continue;
+impl What {
+    /// How many connections there are of it, by the lines of Envoy's statistics; none if it has no
+    /// such statistics. Not counted are those of its admin interface and of listeners inside of it,
+    /// and those of workers, which are of the same connections.
+    pub fn connections(&self, statistics: &str) -> Option<u64> {
+        let mut sum: Option<u64> = None;
+        for line in statistics.lines() {
+            let Some((name, value)) = line.split_once(": ") else { continue };
+            let listener = name.strip_prefix("listener.").and_then(|n| n.strip_suffix(ACTIVE));
+            let (Some(listener), Ok(value)) = (listener, value.trim().parse::<u64>()) else {
+                continue;
+            };
+            let at = |ports: &[u16]| ports.iter().any(|p| listener.ends_with(&format!("_{p}")));
+            let wanted = match self {
+                Self::Everything { own_ports } => !at(own_ports),
+                Self::Inbound { ports } => at(ports),
+            };
+            let inside = ["admin", "envoy_internal_"].iter().any(|name| listener.starts_with(name));
+            let counts = wanted && !inside && !listener.contains(".worker_");
+            // One that does not count is a sign all the same that they are counted.
+            sum = Some(sum.unwrap_or_default().saturating_add(if counts { value } else { 0 }));
         }
-        sum = Some(sum.unwrap_or_default().saturating_add(value));
+        sum
     }
-    sum
+}
+
+impl Step {
+    /// So many connections, in words.
+    pub fn count(connections: Option<u64>) -> String {
+        match connections {
+            Some(1) => "1 connection".to_owned(),
+            Some(count) => format!("{count} connections"),
+            None => "connections that cannot be counted".to_owned(),
+        }
+    }
 }
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = |connections: &Option<u64>| match connections {
-            Some(1) => "1 connection".to_owned(),
-            Some(count) => format!("{count} connections"),
-            None => "connections that cannot be counted".to_owned(),
-        };
         match self {
             Self::Waits { connections, left } => {
-                write!(f, "{}, {} s left", count(connections), left.as_secs_f64().ceil())
+                write!(f, "{}, {} s left", Self::count(*connections), left.as_secs_f64().ceil())
             }
             Self::Empty => f.write_str("no connections"),
-            Self::Late { connections } => write!(f, "time is up, {} cut", count(connections)),
+            Self::Late { connections } => {
+                write!(f, "time is up, {} cut", Self::count(*connections))
+            }
             Self::Gone => f.write_str("envoy has ended"),
         }
     }
@@ -140,6 +171,8 @@ impl fmt::Display for Step {
 
 const ACTIVE: &str = ".downstream_cx_active";
 const STATISTICS: &str = "/stats?filter=%5Elistener%5C..*%5C.downstream_cx_active%24";
+/// As Istio's agent does when it ends.
+const INBOUND: &str = "/drain_listeners?inboundonly&graceful&skip_exit";
 const ANSWER: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_secs(1);
 const MOST_MISSED: u32 = 5;
@@ -162,9 +195,13 @@ mod tests {
                           listener.admin.main_thread.downstream_cx_active: 1\n\
                           listener.envoy_internal_connect_originate.downstream_cx_active: 9\n\
                           http.x.downstream_cx_active: 11\nno line";
-        assert_eq!(connections(statistics, &[15021, 15090]), Some(5));
-        assert_eq!(connections("listener.admin.downstream_cx_active: 1", &[]), Some(0));
-        assert_eq!(connections("http.x.downstream_cx_active: 11\n", &[]), None);
+        let everything = What::Everything { own_ports: vec![15021, 15090] };
+        let inbound = What::Inbound { ports: vec![15006, 15008] };
+        let counted =
+            |statistics| (everything.connections(statistics), inbound.connections(statistics));
+        assert_eq!(counted(statistics), (Some(5), Some(3)));
+        assert_eq!(counted("listener.admin.downstream_cx_active: 1"), (Some(0), Some(0)));
+        assert_eq!(counted("http.x.downstream_cx_active: 11\n"), (None, None));
     }
 
     #[test]

@@ -23,8 +23,9 @@ pub struct Version {
 
 /// The Envoy to start: the one that was named, else the first that is found.
 ///
-/// `home` is of whoever runs this: func-e keeps what it fetches below it.
-pub fn find(named: Option<&Path>, home: Option<&Path>) -> Result<PathBuf, Error> {
+/// `root` is where the system is; `home` is of whoever runs this: func-e keeps what it fetches below
+/// it.
+pub fn find(root: &Path, named: Option<&Path>, home: Option<&Path>) -> Result<PathBuf, Error> {
     if let Some(path) = named {
         return match (path.is_file(), runs(path)) {
             (true, true) => Ok(path.to_owned()),
@@ -32,7 +33,7 @@ pub fn find(named: Option<&Path>, home: Option<&Path>) -> Result<PathBuf, Error>
             (false, _) => Err(Error::Missing { path: path.to_owned() }),
         };
     }
-    let usual = USUAL.iter().map(PathBuf::from);
+    let usual = USUAL.iter().map(|place| root.join(place));
     let mut all = usual.chain(home.into_iter().flat_map(fetched));
     all.find(|path| path.is_file() && runs(path)).ok_or(Error::NoEnvoy)
 }
@@ -88,7 +89,7 @@ impl fmt::Display for Version {
 }
 
 /// Istio's package, what our package has kept of it, then a distribution's.
-const USUAL: [&str; 3] = ["/usr/local/bin/envoy", "/usr/libexec/hawser/envoy", "/usr/bin/envoy"];
+const USUAL: [&str; 3] = ["usr/local/bin/envoy", "usr/libexec/hawser/envoy", "usr/bin/envoy"];
 /// Below the home of whoever has called it; the older place first.
 const FUNC_E: [&str; 2] = [".func-e/versions", ".local/share/func-e/envoy-versions"];
 const LIMIT: Duration = Duration::from_secs(20);
@@ -126,8 +127,9 @@ mod tests {
         let plain = put("plain", 0o644);
 
         assert_eq!(fetched(home.path()).first(), Some(&newest));
-        assert_eq!(find(Some(&newest), None).unwrap(), newest);
-        assert!(find(Some(&plain), None).unwrap_err().to_string().contains("chmod +x"));
-        assert!(matches!(find(Some(&home.path().join("no")), None), Err(Error::Missing { .. })));
+        let find = |named| find(Path::new("/"), named, None);
+        assert_eq!(find(Some(newest.as_path())).unwrap(), newest);
+        assert!(find(Some(&plain)).unwrap_err().to_string().contains("chmod +x"));
+        assert!(matches!(find(Some(&home.path().join("no"))), Err(Error::Missing { .. })));
     }
 }

@@ -178,7 +178,7 @@ async fn finish(mut envoy: Child, options: &Options) -> Result<Ending, Error> {
         let drained = drain::Options {
             admin: Admin::new(options.admin),
             limit: options.drain,
-            own_ports: options.own_ports.clone(),
+            what: drain::What::Everything { own_ports: options.own_ports.clone() },
         };
         let drained = async { drain::drain(&drained, |step| info!(%step, "envoy drains")).await };
         tokio::select! {

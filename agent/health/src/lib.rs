@@ -1,7 +1,7 @@
 //! Whether the workload is well: probes, thresholds, verdict.
 //!
 //! ```text
-//!  Envoy ready? ──▶ probe (http, tcp, grpc, exec) ──▶ tally (pure) ──▶ verdict, when it changes
+//!  Envoy ready? ──▶ probes (http, tcp, grpc, exec, units) ──▶ tally (pure) ──▶ verdict, when it changes
 //! ```
 //!
 //! - Nothing is said before Envoy was ready once, or had its time to become so: a machine that
@@ -18,5 +18,6 @@ mod probe;
 mod run;
 mod tally;
 
-pub use probe::{Exec, Grpc, Http, Method, Probe, Problem, Scheme, Tcp, Thresholds};
+pub use check::{Answer, once, page};
+pub use probe::{Exec, Grpc, Http, Method, Probe, Problem, Scheme, Tcp, Thresholds, Units};
 pub use run::{Options, Verdict, run};

@@ -1,4 +1,5 @@
-//! What the mesh wants to have probed: `readinessProbe` of a ProxyConfig.
+//! What the mesh wants to have probed, `readinessProbe` of a ProxyConfig, and what the operator of
+//! this machine does besides.
 
 mod read;
 #[cfg(test)]
@@ -13,8 +14,8 @@ pub use read::Problem;
 /// How it is found out whether the workload is well, and how often.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Probe {
-    /// What is asked.
-    pub method: Method,
+    /// What is asked. All of it has to be well; with nothing here, Envoy alone has to be.
+    pub methods: Vec<Method>,
     /// How long the workload is left alone at first.
     pub initial_delay: Duration,
     /// How long it may take to answer.
@@ -45,6 +46,8 @@ pub enum Method {
     Exec(Exec),
     /// `grpc.health.v1.Health`, which has to say `SERVING`.
     Grpc(Grpc),
+    /// Units of systemd, which have to be active. The mesh has no words for it.
+    Units(Units),
 }
 
 /// A page that has to be there: a status of 200 to 399.
@@ -97,3 +100,49 @@ pub struct Grpc {
     /// The service that is asked for; empty for the server as a whole.
     pub service: String,
 }
+
+/// Units of systemd that have to be active, or to be reloading.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Units {
+    names: Vec<String>,
+}
+
+impl Units {
+    /// Those with these names; `.service` is meant where a name has no suffix. None if one of them
+    /// cannot be the name of a unit, or if there is none.
+    pub fn named<'a>(names: impl IntoIterator<Item = &'a str>) -> Option<Self> {
+        let names: Option<Vec<String>> = names.into_iter().map(unit).collect();
+        names.filter(|names| !names.is_empty()).map(|names| Self { names })
+    }
+
+    /// Their whole names.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+}
+
+fn unit(name: &str) -> Option<String> {
+    let letter = |c: char| c.is_ascii_alphanumeric() || ":_.\\@-".contains(c);
+    let suffixed = SUFFIXES.iter().any(|suffix| name.ends_with(suffix));
+    let whole = if suffixed { name.to_owned() } else { format!("{name}.service") };
+    let stem = whole.rsplit_once('.').map_or("", |(stem, _)| stem);
+    // A template is no unit, and what begins with a dash would be taken for an option.
+    let named = !stem.is_empty() && !stem.starts_with('-') && !stem.ends_with('@');
+    (named && whole.len() <= LONGEST_UNIT && whole.chars().all(letter)).then_some(whole)
+}
+
+/// The kinds of units that can be active.
+const SUFFIXES: [&str; 11] = [
+    ".service",
+    ".socket",
+    ".target",
+    ".mount",
+    ".automount",
+    ".swap",
+    ".timer",
+    ".path",
+    ".slice",
+    ".scope",
+    ".device",
+];
+const LONGEST_UNIT: usize = 255;

@@ -9,6 +9,7 @@ use hawser_node::Node;
 use hawser_rt::Throttle;
 use tokio::{
     sync::watch,
+    task::JoinSet,
     time::{Instant, sleep, sleep_until, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
@@ -22,8 +23,8 @@ pub type Verdict = Option<Result<(), String>>;
 /// What is probed.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// How.
-    pub probe: Probe,
+    /// How: what the mesh wants, and what the operator does. All of them have to find it well.
+    pub probes: Vec<Probe>,
     /// Whose first address is asked, unless the probe names somebody.
     pub node: watch::Receiver<Arc<Node>>,
 }
@@ -40,16 +41,56 @@ pub async fn run<E, F>(
     stop: CancellationToken,
 ) -> Result<(), Infallible>
 where
-    E: Fn() -> F + Send + Sync,
-    F: Future<Output = Result<(), String>> + Send,
+    E: Fn() -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Result<(), String>> + Send + 'static,
 {
-    let Options { probe, node } = &options;
-    let workload = || check::check(probe, node);
-    let probing = follow(probe, &envoy, &workload, &tell);
+    let Options { probes, node } = options;
+    let (find, found) = watch::channel(vec![None; probes.len()]);
+    let mut probing = JoinSet::new();
+    for (at, probe) in probes.into_iter().enumerate() {
+        let (envoy, node, find) = (envoy.clone(), node.clone(), find.clone());
+        probing.spawn(async move {
+            let workload = || {
+                let first = node.borrow().ips.first().copied();
+                check::all(&probe, first)
+            };
+            let tell = |verdict| {
+                find.send_modify(|found| {
+                    if let Some(found) = found.get_mut(at) {
+                        *found = Some(verdict);
+                    }
+                });
+            };
+            follow(&probe, &envoy, &workload, &tell).await
+        });
+    }
     // What is dropped half-way is one question, whose answer nobody waits for.
-    match stop.run_until_cancelled(probing).await {
-        Some(never) => match never {},
-        None => Ok(()),
+    stop.run_until_cancelled(join(found, &tell)).await;
+    Ok(())
+}
+
+/// Tells what all of them have found, whenever that changes.
+async fn join(mut found: watch::Receiver<Vec<Verdict>>, tell: &watch::Sender<Verdict>) {
+    let mut last = None;
+    while found.changed().await.is_ok() {
+        let verdict = together(found.borrow_and_update().clone());
+        if verdict != last {
+            last.clone_from(&verdict);
+            verdict.into_iter().for_each(|verdict| publish(verdict, tell));
+        }
+    }
+}
+
+/// What each has found, as one: well if all are, not well if one is not, and otherwise nobody knows
+/// yet (pure).
+fn together(found: Vec<Verdict>) -> Verdict {
+    let known = found.iter().all(Option::is_some);
+    let mut reasons: Vec<String> = found.into_iter().flatten().filter_map(Result::err).collect();
+    // Envoy is asked for each of them.
+    reasons.dedup();
+    match reasons.is_empty() {
+        true => known.then_some(Ok(())),
+        false => Some(Err(reasons.join("; "))),
     }
 }
 
@@ -57,7 +98,7 @@ async fn follow<E, F, W, G>(
     probe: &Probe,
     envoy: &E,
     workload: &W,
-    tell: &watch::Sender<Verdict>,
+    tell: &impl Fn(Result<(), String>),
 ) -> Infallible
 where
     E: Fn() -> F,
@@ -81,7 +122,7 @@ where
             debug!(reason, "probe failed");
         }
         if let Some(verdict) = tally.count(found) {
-            publish(verdict, tell);
+            tell(verdict);
         }
         sleep_until(next).await;
     }

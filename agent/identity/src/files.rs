@@ -11,6 +11,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use hawser_audit::CERTIFICATE_REPLACED;
 use hawser_pki::{Bundle, Chain, Identity, PrivateKey, SpiffeId};
 use hawser_rt::{Clock, files::Watch};
 use tokio::task::spawn_blocking;
@@ -21,6 +22,7 @@ use crate::{
     AtRest, Error, Files,
     metrics::Metrics,
     publish::{Publisher, left},
+    span::Span,
 };
 
 /// Serves what the files hold, whenever they change. Never ends.
@@ -77,7 +79,8 @@ fn served(
         return Err(Error::FileExpired { path: path() });
     }
     if before.as_ref().is_none_or(is_new) {
-        info!(id = %identity.spiffe_id(), expires_in = ?left(&identity, now), "certificate read from files");
+        let (id, expires_in) = (identity.spiffe_id(), Span(left(&identity, now)));
+        info!(message_id = CERTIFICATE_REPLACED.id, %id, %expires_in, "certificate read from files");
     }
     let (found, begin) = (identity.spiffe_id().clone(), identity.not_before());
     let learned = identity.roots.clone();

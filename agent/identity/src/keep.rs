@@ -25,7 +25,8 @@ use crate::{
 
 /// The file in the state directory.
 pub const FILE: &str = "identity";
-const VERSION: u16 = 1;
+/// The version of what is in it.
+pub const VERSION: u16 = 1;
 
 /// What was kept.
 #[derive(Debug)]

@@ -35,7 +35,7 @@ mod subscription;
 mod trust;
 
 pub use error::Error;
-pub use keep::{FILE, Kept, kept, kept_in};
+pub use keep::{FILE, Kept, VERSION, kept, kept_in};
 pub use options::{Files, Inlets, Options, Outlets, Renewal, Source};
 pub use progress::{AtRest, Obtained, Progress};
 pub use request::Wanted;

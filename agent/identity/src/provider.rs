@@ -10,6 +10,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use hawser_audit::CERTIFICATE_REPLACED;
 use hawser_pki::{Identity, SpiffeId};
 use hawser_rt::{Backoff, Chain, Clock, files::Watch};
 use tokio::sync::watch;
@@ -19,6 +20,7 @@ use crate::{
     AtRest, Error,
     publish::{Publisher, left},
     schedule::Life,
+    span::Span,
     subscription::Subscription,
 };
 
@@ -162,8 +164,9 @@ impl Provider<'_> {
         }
         let found = identity.spiffe_id().clone();
         if *given != Some(life) {
-            let expires_in = left(&identity, now);
-            info!(id = %found, ?expires_in, "certificate given by the SPIFFE provider");
+            let expires_in = Span(left(&identity, now));
+            let (id, message_id) = (&found, CERTIFICATE_REPLACED.id);
+            info!(message_id, %id, %expires_in, "certificate given by the SPIFFE provider");
         }
         *given = Some(life);
         self.publisher.progress(|progress| {

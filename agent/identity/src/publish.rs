@@ -9,14 +9,16 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use hawser_audit::{CERTIFICATE_REFUSED, ROOTS_CHANGED};
 use hawser_pki::{Bundle, Identity};
 use hawser_rt::{Chain, Clock, Gate};
 use parking_lot::Mutex;
 use tokio::sync::watch;
-use tracing::{debug, info, warn};
+use tracing::{debug, field::display, info, warn};
 
 use crate::{
     Error, Outlets, Progress,
+    span::Span,
     trust::{joined, same},
 };
 
@@ -69,7 +71,10 @@ impl Publisher {
 
     /// Believes these roots, and those that the mesh pushes.
     pub(crate) fn learn(&self, learned: Bundle) {
-        replace(&self.outlets.learned, Some(learned));
+        let (before, roots) = (self.outlets.learned.borrow().is_some(), learned.len());
+        if replace(&self.outlets.learned, Some(learned)) && before {
+            info!(message_id = ROOTS_CHANGED.id, roots, "roots that are believed have changed");
+        }
         self.merge();
     }
 
@@ -102,13 +107,14 @@ impl Publisher {
     pub(crate) fn trouble(&self, error: &Error, advice: &str, next: SystemTime) {
         let now = self.clock.now();
         let text = format!("{}{advice}", Chain(error));
-        let retry_in = next.duration_since(now).unwrap_or_default();
+        let retry_in = Span(next.duration_since(now).unwrap_or_default());
         let served = self.served();
-        let expires_in = served.map(|served| left(&served, now));
+        let expires_in = served.map(|served| display(Span(left(&served, now))));
         if self.is_news(error.gist()) {
-            warn!(error = text, ?retry_in, ?expires_in, "no new certificate");
+            let message_id = CERTIFICATE_REFUSED.id;
+            warn!(message_id, error = text, %retry_in, expires_in, "no new certificate");
         } else {
-            debug!(error = text, ?retry_in, ?expires_in, "still no new certificate");
+            debug!(error = text, %retry_in, expires_in, "still no new certificate");
         }
         self.progress(|progress| {
             let since = progress.wrong.as_ref().map_or(now, |(_, since)| *since);
@@ -127,7 +133,7 @@ impl Publisher {
         });
         if let Some((_, since)) = wrong {
             let wrong_for = self.clock.now().duration_since(since).unwrap_or_default();
-            info!(?wrong_for, "certificate obtained again");
+            info!(wrong_for = %Span(wrong_for), "certificate obtained again");
         }
     }
 
@@ -152,7 +158,8 @@ fn is_same(one: &Identity, other: &Identity) -> bool {
     one.chain.ders() == other.chain.ders() && one.roots == other.roots
 }
 
-fn replace(outlet: &watch::Sender<Option<Arc<Bundle>>>, new: Option<Bundle>) {
+/// Whether that is another one than before.
+fn replace(outlet: &watch::Sender<Option<Arc<Bundle>>>, new: Option<Bundle>) -> bool {
     outlet.send_if_modified(|old| {
         let unchanged = match (old.as_deref(), &new) {
             (Some(old), Some(new)) => same(old, new),
@@ -163,7 +170,7 @@ fn replace(outlet: &watch::Sender<Option<Arc<Bundle>>>, new: Option<Bundle>) {
             *old = new.map(Arc::new);
         }
         !unchanged
-    });
+    })
 }
 
 const MOST_TOLD: usize = 16;

@@ -7,6 +7,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use hawser_audit::{
+    CERTIFICATE_EXPIRED, CERTIFICATE_OBTAINED, CERTIFICATE_REJECTED, CERTIFICATE_REPLACED,
+};
 use hawser_istiod::{Credentials, Istiod};
 use hawser_pki::Identity;
 use hawser_rt::{Backoff, Chain, Woke};
@@ -113,7 +116,11 @@ impl<'a> Rotation<'a> {
         let expired = self.now().duration_since(end).ok();
         self.held = Some(Held::Kept(identity));
         if !self.take_up().await {
-            warn!(?expired, "certificate from before is not valid now, and not served");
+            warn!(
+                message_id = CERTIFICATE_EXPIRED.id,
+                ?expired,
+                "certificate from before is not valid now, and not served"
+            );
             let end = expired.map(|_| end);
             self.around.publisher.progress(|progress| progress.expired = end);
         }
@@ -146,8 +153,9 @@ impl<'a> Rotation<'a> {
         let now = self.now();
         match self.held.take_if(|held| held.identity().valid_at(now)) {
             Some(Held::Kept(identity)) => {
-                let expires_in = left(&identity, now);
-                info!(id = %identity.spiffe_id(), ?expires_in, "certificate from before is served");
+                let expires_in = Span(left(&identity, now));
+                let (id, message_id) = (identity.spiffe_id(), CERTIFICATE_REPLACED.id);
+                info!(message_id, %id, %expires_in, "certificate from before is served");
                 let renewal = self.around.options.renewal;
                 let due = schedule::resume_at(Life::of(&identity), renewal, fastrand::f64());
                 self.own = Some((Arc::clone(&identity), due));
@@ -196,7 +204,10 @@ impl<'a> Rotation<'a> {
             return false;
         }
         self.disowned = Some(now);
-        info!("certificate is rejected, another is asked for");
+        info!(
+            message_id = CERTIFICATE_REJECTED.id,
+            "certificate is rejected, another is asked for"
+        );
         true
     }
 
@@ -341,7 +352,9 @@ impl<'a> Rotation<'a> {
         self.own = Some((Arc::clone(&identity), due));
         (self.held, self.behind) = (None, false);
         self.keep().await;
-        info!(id = %identity.spiffe_id(), expires_in = ?left(&identity, now), ?took, credential, "certificate obtained");
+        let (id, expires_in) = (identity.spiffe_id(), Span(left(&identity, now)));
+        let message_id = CERTIFICATE_OBTAINED.id;
+        info!(message_id, %id, %expires_in, ?took, credential, "certificate obtained");
         self.mind_the_clock(life, now);
         self.serve(identity);
         self.around.publisher.progress(|progress| {

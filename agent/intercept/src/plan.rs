@@ -3,6 +3,7 @@
 //! Pure: what is wanted ([`Options`]) and what the machine is like ([`Machine`]) make a [`Plan`];
 //! what is to be loaded is a text, and what somebody should know of it are [`Warning`]s.
 
+mod fate;
 mod incoming;
 mod machine;
 mod options;
@@ -19,6 +20,7 @@ use std::fmt;
 use self::{outgoing::Sets, ruleset::Ruleset, settled::Settled};
 
 pub use self::{
+    fate::{Call, Fate, fate},
     machine::{Cgroup, Machine},
     options::{
         Dns, Envoy, Inbound, Interfaces, Mode, Options, Outbound, Ports, Scope, Spared, Steer,

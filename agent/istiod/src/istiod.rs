@@ -60,7 +60,7 @@ pub(crate) struct Way {
     pub(crate) clock: Clock,
     pub(crate) health: Mutex<Health>,
     /// The name each endpoint's certificate has to carry.
-    server_names: Vec<ServerName<'static>>,
+    pub(crate) server_names: Vec<ServerName<'static>>,
     credentials: Credentials,
     learned: watch::Receiver<Option<Arc<Bundle>>>,
     memory: Mutex<Memory>,
@@ -193,7 +193,7 @@ impl Way {
     }
 
     /// Whom istiod has to be certified by; nobody without TLS.
-    async fn roots(&self) -> Result<Option<Believed>, Error> {
+    pub(crate) async fn roots(&self) -> Result<Option<Believed>, Error> {
         let Options { endpoints, roots, learned, .. } = &self.options;
         if !endpoints.iter().any(|endpoint| endpoint.tls) {
             return Ok(None);

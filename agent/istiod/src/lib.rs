@@ -30,6 +30,7 @@ mod istiod;
 mod presentation;
 mod race;
 mod roots;
+mod survey;
 mod tls;
 pub mod token;
 
@@ -42,6 +43,7 @@ pub use exchange::Exchange;
 pub use hosts::Hosts;
 pub use istiod::{Istiod, Options};
 pub use roots::Roots;
+pub use survey::{Shows, Sight, Survey, Surveyed};
 
 #[cfg(test)]
 mod tests;

@@ -168,7 +168,7 @@ impl<'a> Race<'a> {
 }
 
 /// The addresses that are known without DNS: the host itself, or those of the hosts given.
-fn known(way: &Way, Endpoint { host, port, .. }: &Endpoint) -> Option<Vec<SocketAddr>> {
+pub(crate) fn known(way: &Way, Endpoint { host, port, .. }: &Endpoint) -> Option<Vec<SocketAddr>> {
     let with_port = |address: &IpAddr| SocketAddr::new(*address, *port);
     if let Ok(address) = host.parse() {
         return Some(vec![with_port(&address)]);
@@ -178,7 +178,7 @@ fn known(way: &Way, Endpoint { host, port, .. }: &Endpoint) -> Option<Vec<Socket
     (!known.is_empty()).then_some(addresses)
 }
 
-async fn connect(address: SocketAddr, limit: Duration) -> io::Result<TcpStream> {
+pub(crate) async fn connect(address: SocketAddr, limit: Duration) -> io::Result<TcpStream> {
     let stream = within(limit, TcpStream::connect(address)).await?;
     // Requests are small and answered one by one: waiting to fill a segment only delays them.
     if let Err(error) = stream.set_nodelay(true) {
@@ -191,12 +191,15 @@ async fn connect(address: SocketAddr, limit: Duration) -> io::Result<TcpStream> 
     Ok(stream)
 }
 
-async fn within<T>(limit: Duration, step: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+pub(crate) async fn within<T>(
+    limit: Duration,
+    step: impl Future<Output = io::Result<T>>,
+) -> io::Result<T> {
     timeout(limit, step).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
 /// A name with more addresses than this is not istiod's.
-const MOST_ADDRESSES: usize = 8;
+pub(crate) const MOST_ADDRESSES: usize = 8;
 /// What RFC 8305 recommends between two attempts.
 const STAGGER: Duration = Duration::from_millis(250);
 const RECEIVED_WITHIN: Duration = Duration::from_secs(20);

@@ -22,6 +22,13 @@ pub struct TokenFacts {
     pub issued: Option<SystemTime>,
 }
 
+impl TokenFacts {
+    /// Whether istiod is among those that it is made for.
+    pub fn is_for_istiod(&self) -> bool {
+        self.audiences.iter().any(|audience| audience == AUDIENCE)
+    }
+}
+
 /// Why istiod will not take a token.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "the message is the documentation")]
@@ -51,7 +58,7 @@ pub fn inspect(token: &str, now: SystemTime) -> Result<TokenFacts, TokenProblem>
     if let Some(ago) = facts.expires.and_then(|expires| now.duration_since(expires).ok()) {
         return Err(TokenProblem::Expired { ago });
     }
-    if !facts.audiences.iter().any(|audience| audience == AUDIENCE) {
+    if !facts.is_for_istiod() {
         return Err(TokenProblem::Audience { found: facts.audiences });
     }
     Ok(facts)

@@ -34,6 +34,11 @@ impl Identity {
         Ok(Self { key, chain, roots, id })
     }
 
+    /// Whether every signature from a chain up to one of these roots holds.
+    pub fn leads(chain: &Chain, roots: &Bundle) -> Result<(), Error> {
+        verify(chain, roots)
+    }
+
     /// The workload's name.
     pub fn spiffe_id(&self) -> &SpiffeId {
         &self.id

@@ -59,6 +59,11 @@ impl Command {
         &self.program
     }
 
+    /// What the program is given.
+    pub fn arguments(&self) -> &[String] {
+        &self.arguments
+    }
+
     /// Runs the program to its end and returns what it has printed. `variables` and a `PATH` of
     /// the system's directories are its whole environment; its standard input is empty. Dropping
     /// the future kills it. Needs a tokio runtime.

@@ -3,6 +3,8 @@
 //! A registry is a value that is handed around, not a global. Names are taken as they are: those
 //! that dashboards know are not ours to change, so nothing is appended to them.
 
+mod process;
+
 use std::{
     collections::{BTreeMap, btree_map::Entry},
     fmt,

@@ -95,21 +95,13 @@ impl Status {
         }
     }
 
-    /// What there is to say besides, a line each.
-    pub fn lines(&self) -> Vec<String> {
-        let mut lines = Vec::new();
-        if let Some(refused) = &self.refused {
-            lines.push(format!(
-                "started with the last bootstrap that it was ready with; the newest is no good: {refused}"
-            ));
-        }
-        if let (Some(_), Some(EndedStatus { kind, what, remedy, at })) = (self.pid, &self.ended)
-            && self.since.is_some_and(|since| since.saturating_sub(*at) < RECENT)
-            && unit::now().saturating_sub(*at) < SHOWN
-        {
-            lines.push(format!("the one before it ended ({kind}): {what}; {remedy}"));
-        }
-        lines
+    /// How the one before it ended, if that was lately and led to this one.
+    pub fn ended_lately(&self) -> Option<String> {
+        let EndedStatus { kind, what, remedy, at } = self.ended.as_ref()?;
+        let soon = self.since.is_some_and(|since| since.saturating_sub(*at) < RECENT);
+        let lately = unit::now().saturating_sub(*at) < SHOWN;
+        (self.pid.is_some() && soon && lately)
+            .then(|| format!("the one before it ended ({kind}): {what}; {remedy}"))
     }
 }
 
@@ -153,17 +145,16 @@ mod tests {
         let gone = status(Some(started()), Some(ended(Kind::Killed)), |_| false);
         let missing = "envoy does not run: it ended (killed): killed by SIGKILL";
         assert_eq!(gone.missing().as_deref(), Some(missing));
-        assert_eq!(gone.lines(), Vec::<String>::new());
+        assert_eq!(gone.ended_lately(), None);
         let stopped = status(None, Some(ended(Kind::AsTold)), |_| true);
         assert_eq!(stopped.missing().as_deref(), Some("envoy does not run"));
     }
 
     #[test]
-    fn one_that_runs_tells_of_its_bootstrap_and_of_the_one_before_it() {
+    fn one_that_runs_tells_of_the_one_before_it() {
         let runs = status(Some(started()), Some(ended(Kind::Killed)), |_| true);
         assert_eq!((runs.missing(), runs.unasked), (None, 3));
-        let lines = runs.lines();
-        assert!(lines[0].ends_with("the newest is no good: no such field"), "{lines:?}");
-        assert_eq!(lines[1], "the one before it ended (killed): killed by SIGKILL; look");
+        let said = "the one before it ended (killed): killed by SIGKILL; look";
+        assert_eq!(runs.ended_lately().as_deref(), Some(said));
     }
 }

@@ -1,6 +1,9 @@
 //! What is counted, under the names that dashboards of Istio's agent know.
 
-use hawser_rt::metrics::{Counter, Registry};
+use std::{sync::Arc, time::Duration};
+
+use hawser_rt::metrics::{Counter, Histogram, Registry};
+use parking_lot::Mutex;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Counts {
@@ -15,7 +18,39 @@ pub(crate) struct Counts {
     pub(crate) nothing_to_do: Counter,
     pub(crate) refused: Counter,
     pub(crate) replaced: Counter,
+    pub(crate) took: Took,
 }
+
+/// How long conversions took.
+#[derive(Debug, Clone)]
+pub(crate) struct Took(Arc<Mutex<Histogram>>);
+
+impl Took {
+    fn new(metrics: &Registry) -> Self {
+        let steps = (0..=DOUBLED).map(|power| (f64::from(1_u32 << power), 0)).collect();
+        let spread = Arc::new(Mutex::new(Histogram { steps, ..Histogram::default() }));
+        let help = "Milliseconds that rewriting a Wasm filter took, with the fetch of its module.";
+        let shown = Arc::clone(&spread);
+        metrics.histogram("istio_agent_wasm_config_conversion_duration", help, &[], move || {
+            shown.lock().clone()
+        });
+        Self(spread)
+    }
+
+    /// One more.
+    pub(crate) fn note(&self, took: Duration) {
+        let took = took.as_secs_f64() * 1000.0;
+        let mut spread = self.0.lock();
+        for (end, within) in &mut spread.steps {
+            *within += u64::from(took <= *end);
+        }
+        spread.count += 1;
+        spread.sum += took;
+    }
+}
+
+/// Steps of a millisecond to so many times the double, as Istio's agent has them.
+const DOUBLED: u32 = 14;
 
 impl Counts {
     pub(crate) fn new(metrics: &Registry) -> Self {
@@ -47,6 +82,7 @@ impl Counts {
             nothing_to_do: conversions("no_remote_load"),
             refused: conversions("unmarshal_failure"),
             replaced: conversions("fetch_failure"),
+            took: Took::new(metrics),
         }
     }
 }

@@ -114,7 +114,10 @@ impl Modules {
                 return Err(error);
             }
         };
-        match self.shared.file(&remote).await {
+        let begun = Instant::now();
+        let file = self.shared.file(&remote).await;
+        counts.took.note(begun.elapsed());
+        match file {
             Ok((key, file)) => {
                 // Envoy is told in UTF-8.
                 let local = remote.local(extension, &file.to_string_lossy())?;

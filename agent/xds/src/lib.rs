@@ -26,6 +26,7 @@
 //!   at a time. Bounding the number of both deadlocks them (istio/istio#39209).
 //! - Names and roots do not depend on Envoy: they come on a stream of the agent's own.
 
+mod admission;
 mod downstream;
 mod gathered;
 mod istiod;
@@ -46,6 +47,7 @@ mod tests;
 #[doc(hidden)]
 pub mod trial;
 
+pub use admission::{Refused, admitted};
 pub use own::{Own, follow};
 pub use seen::{Exchange, Failure, Lacks, Names, Rejection, Seen, Stale, Standing, Trust, Version};
 pub use serve::{Error, Fit, Options, Parts, serve};

@@ -6,7 +6,7 @@ use std::{
 };
 
 use hawser_rt::{
-    metrics::{Counter, Registry},
+    metrics::{Counter, Gauge, Registry},
     uds::Peers,
 };
 
@@ -17,6 +17,8 @@ use crate::Seen;
 pub(crate) struct Metrics {
     /// Requests of Envoy's.
     pub(crate) requests: Counter,
+    /// How large the largest response was that istiod began to send.
+    largest: Gauge,
     /// Responses to Envoy.
     pub(crate) responses: Counter,
     /// Attempts at a stream to istiod that led to nothing.
@@ -57,6 +59,11 @@ impl Metrics {
             Some(age.map_or(0.0, |age| age.as_secs_f64()))
         });
         Self {
+            largest: registry.gauge(
+                "istio_agent_pilot_xds_recv_max",
+                "The largest response of istiod's, in bytes.",
+                &[],
+            ),
             requests: counter(
                 "istio_agent_xds_proxy_requests",
                 "The total number of Xds Proxy Requests.",
@@ -81,6 +88,15 @@ impl Metrics {
                 "hawser_xds_unreadable_responses",
                 "Responses that were no discovery messages and did not pass.",
             ),
+        }
+    }
+
+    /// istiod begins to send a response.
+    pub(crate) fn begins(&self, length: usize) {
+        #[expect(clippy::cast_precision_loss, reason = "no response is that large")]
+        let length = length as f64;
+        if self.largest.value().is_none_or(|largest| largest < length) {
+            self.largest.set(length);
         }
     }
 }

@@ -16,6 +16,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use hawser_audit::ROOTS_CHANGED;
 use hawser_node::Node;
 use hawser_pki::Bundle;
 use hawser_proto::Names;
@@ -144,7 +145,10 @@ impl<S: Source> Follower<S> {
         } else {
             self.outage.failed(&error)
         };
-        self.seen.change(|standing| standing.names.failure = Some(failure));
+        self.seen.change(|standing| {
+            standing.names.away.get_or_insert(failure.at);
+            standing.names.failure = Some(failure);
+        });
     }
 
     /// Whether waiting is of no use, because istiod is going to be shown something else.
@@ -169,7 +173,7 @@ impl<S: Source> Follower<S> {
             () = sleep_until(latest) => return Err(self.silence()),
             () = changed(&mut self.node) => return Ok(End::Moved),
         };
-        self.seen.change(|standing| standing.names.joined = Some(SystemTime::now()));
+        self.seen.change(|standing| standing.names.joined(stream.who(), SystemTime::now()));
         loop {
             let message = tokio::select! {
                 message = stream.next() => message?,
@@ -194,6 +198,7 @@ impl<S: Source> Follower<S> {
                     self.patience = PATIENCE;
                 }
                 self.outage.over();
+                self.seen.change(|standing| standing.names.away = None);
                 self.tell(news);
             }
             if let Some(reply) = reply
@@ -273,7 +278,16 @@ impl<S: Source> Follower<S> {
             changed
         });
         if changed && let Some(suppressed) = TOLD.allow() {
-            info!(flow = "own", roots, skipped, version, suppressed, "roots of the mesh changed");
+            let message_id = ROOTS_CHANGED.id;
+            info!(
+                message_id,
+                flow = "own",
+                roots,
+                skipped,
+                version,
+                suppressed,
+                "roots of the mesh changed"
+            );
         } else {
             debug!(flow = "own", roots, skipped, version, "roots of the mesh received");
         }

@@ -25,6 +25,8 @@ pub struct Standing {
     pub programs: usize,
     /// Who answers, or did last.
     pub source: Option<String>,
+    /// Since when any of Envoy's streams is answered; none while none is.
+    pub since: Option<SystemTime>,
     /// Attempts at a stream to istiod since the last good message.
     pub attempts: u64,
     /// Envoy runs on what it took some time ago, and nobody has confirmed it since.
@@ -123,6 +125,12 @@ pub struct Failure {
 pub struct Names {
     /// Since when istiod answers on it; none while it does not.
     pub joined: Option<SystemTime>,
+    /// Who answers, or did last.
+    pub peer: Option<String>,
+    /// How often that was another one than before.
+    pub failovers: u64,
+    /// Since when there was no good message, though one was asked for.
+    pub away: Option<SystemTime>,
     /// The table in use: its version, when it came, and the number of its names.
     pub table: Option<Version>,
     /// The last table that was refused.
@@ -140,6 +148,23 @@ pub struct Trust {
     pub bundle: Option<Version>,
     /// The last that were refused.
     pub rejected: Option<Rejection>,
+}
+
+/// A change in what Envoy makes of a type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    Refuses,
+    Takes,
+}
+
+impl Names {
+    /// A stream is open to that one.
+    pub(crate) fn joined(&mut self, who: &str, at: SystemTime) {
+        if self.peer.as_deref().is_some_and(|before| before != who) {
+            self.failovers += 1;
+        }
+        (self.joined, self.peer) = (Some(at), Some(who.to_owned()));
+    }
 }
 
 impl Default for Seen {
@@ -171,8 +196,26 @@ impl Seen {
         })
     }
 
-    pub(crate) fn note(&self, note: Note, at: SystemTime) {
-        self.change(|standing| standing.note(note, at));
+    /// Whether Envoy has begun to refuse what is sent of that type, or takes it again; none if that
+    /// is as it was.
+    pub(crate) fn note(&self, note: Note, at: SystemTime) -> Option<Turn> {
+        let of = match &note {
+            Note::Accepted { type_url, .. } | Note::Rejected { type_url, .. } => type_url.clone(),
+            _ => String::new(),
+        };
+        let refuses =
+            |standing: &Standing| standing.types.get(&of).is_some_and(|exchange| exchange.refuses);
+        let mut turn = None;
+        self.change(|standing| {
+            let before = refuses(standing);
+            standing.note(note, at);
+            turn = match (before, refuses(standing)) {
+                (false, true) => Some(Turn::Refuses),
+                (true, false) => Some(Turn::Takes),
+                _ => None,
+            };
+        });
+        turn
     }
 
     /// Notes what a program does.
@@ -195,6 +238,15 @@ impl Seen {
 }
 
 impl Standing {
+    /// When istiod has last sent anything, of whatever type.
+    pub fn heard(&self) -> Option<SystemTime> {
+        let sent = self.types.values().filter_map(|exchange| exchange.sent.as_ref());
+        let own = [&self.names.table, &self.trust.bundle].into_iter().flatten();
+        let refused = [&self.names.rejected, &self.trust.rejected].into_iter().flatten();
+        let taken = sent.chain(own).map(|version| version.at);
+        taken.chain(refused.map(|rejection| rejection.at)).max()
+    }
+
     fn note(&mut self, note: Note, at: SystemTime) {
         match note {
             Note::Asked { type_url } => {
@@ -237,3 +289,35 @@ const MOST_TYPES: usize = 64;
 /// As many as anybody would read.
 const MOST_REFUSING: usize = 64;
 const MOST_LACKS: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn another_address_that_answers_is_a_failover_and_the_same_one_again_is_none() {
+        let mut names = Names::default();
+        let at = SystemTime::UNIX_EPOCH;
+        for (who, failovers) in [("a", 0), ("a", 0), ("b", 1), ("a", 2)] {
+            names.joined(who, at);
+            assert_eq!((names.peer.as_deref(), names.failovers), (Some(who), failovers));
+        }
+    }
+
+    #[test]
+    fn what_istiod_sent_last_is_the_latest_of_all_types() {
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        let version = |seconds| Version { version: String::new(), at: at(seconds), resources: 0 };
+        let mut standing = Standing::default();
+        assert_eq!(standing.heard(), None);
+        standing.names.table = Some(version(7));
+        let sent = Exchange { sent: Some(version(9)), ..Exchange::default() };
+        standing.types.insert("a".to_owned(), sent);
+        assert_eq!(standing.heard(), Some(at(9)));
+        standing.trust.rejected =
+            Some(Rejection { version: String::new(), at: at(11), error: String::new() });
+        assert_eq!(standing.heard(), Some(at(11)));
+    }
+}

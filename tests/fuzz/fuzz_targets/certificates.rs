@@ -5,7 +5,7 @@
 use std::time::{Duration, SystemTime};
 
 use hawser_fuzz::{ROOT, assert_issued, pem};
-use hawser_pki::{Bundle, Chain, Identity, KeyForm, PrivateKey, SpiffeId};
+use hawser_pki::{Bundle, Chain, Described, Identity, KeyForm, PrivateKey, SpiffeId};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -16,6 +16,10 @@ fuzz_target!(|bytes: &[u8]| {
         if let Ok(id) = SpiffeId::parse(text) {
             assert_eq!(id.to_string(), text);
         }
+    }
+    if let Ok(shown) = Described::of(bytes) {
+        let all = [&shown.subject, &shown.issuer].into_iter().chain(&shown.names);
+        assert!(all.flat_map(|text| text.chars()).all(|c| !c.is_control()));
     }
     // Mutations of base64 hardly ever reach the decoder behind it.
     let certificate = pem("CERTIFICATE", bytes);

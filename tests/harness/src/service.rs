@@ -28,6 +28,9 @@ use hawser_proto::envoy::envoy::extensions::filters::http::router::v3::Router;
 use hawser_proto::envoy::envoy::extensions::filters::network::http_connection_manager::v3::{
     HttpConnectionManager, HttpFilter, Rds, http_connection_manager, http_filter,
 };
+use hawser_proto::envoy::envoy::extensions::filters::network::tcp_proxy::v3::{
+    TcpProxy, tcp_proxy,
+};
 use hawser_proto::envoy::envoy::extensions::transport_sockets::tls::v3::{
     CertificateValidationContext, CommonTlsContext, SdsSecretConfig, SubjectAltNameMatcher,
     UpstreamTlsContext, common_tls_context, subject_alt_name_matcher,
@@ -206,6 +209,24 @@ impl Service {
             address: Some(socket(self.vip)),
             filter_chains: vec![FilterChain { filters: vec![filter], ..FilterChain::default() }],
             ..Listener::default()
+        }
+    }
+
+    /// Its listener for a protocol that istiod does not know: no request in it, octets alone.
+    #[must_use]
+    pub fn listener_of_octets(&self) -> Listener {
+        let proxy = TcpProxy {
+            stat_prefix: self.cluster_name(),
+            cluster_specifier: Some(tcp_proxy::ClusterSpecifier::Cluster(self.cluster_name())),
+            ..TcpProxy::default()
+        };
+        let filter = Filter {
+            name: "envoy.filters.network.tcp_proxy".to_owned(),
+            config_type: Some(filter::ConfigType::TypedConfig(pack(&proxy))),
+        };
+        Listener {
+            filter_chains: vec![FilterChain { filters: vec![filter], ..FilterChain::default() }],
+            ..self.listener()
         }
     }
 

@@ -14,7 +14,7 @@ use hawser_harness::mesh::{OUTSIDE, OUTSIDE_IP};
 
 use crate::{
     HAWSER,
-    machine::{Machine, Started, wait_for},
+    machine::{Machine, SERVES, Started, wait_for},
     package::package,
 };
 
@@ -82,7 +82,7 @@ fn no_question_is_lost_while_the_agent_restarts_or_dies() -> Result<()> {
     vm.machine.succeed(&["systemctl", "kill", "-s", "KILL", "hawser"])?;
     goes_on("questions after a death")?;
     wait_for("the agent to be back", PATIENCE, || {
-        Ok(vm.machine.run(&["hawser", "status"])?.status.success().then_some(()))
+        Ok(vm.machine.run(&SERVES)?.status.success().then_some(()))
     })?;
     goes_on("questions at the end")?;
     vm.machine.succeed(&["touch", STOP])?;

@@ -11,6 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use hawser_envoy::{
+    drain::What,
     launch::{Launch, LogTo},
     unit::Unit,
 };
@@ -163,7 +164,7 @@ impl Bare {
     pub(super) async fn counts(&self, wanted: u64) -> Result<()> {
         wait_for("Envoy to count its connections", async || {
             let text = self.admin("/stats?filter=listener").await?.body;
-            let counted = hawser_envoy::drain::connections(&text, &[]);
+            let counted = What::Everything { own_ports: Vec::new() }.connections(&text);
             ensure!(counted == Some(wanted), "{counted:?}");
             Ok(())
         })

@@ -93,7 +93,7 @@ fn starts_on_the_last_good(vm: &Joined) -> Result<()> {
     says(machine, "envoy is ready, ", 3)?;
     let status = machine.run(&["hawser", "status"])?;
     let status = String::from_utf8_lossy(&status.stdout).into_owned();
-    ensure!(status.contains("the newest is no good: "), "{status}");
+    ensure!(status.contains("the newest is no good:"), "{status}");
     Ok(())
 }
 

@@ -110,7 +110,7 @@ async fn a_bootstrap_that_envoy_refuses_is_replaced_by_the_last_it_was_ready_wit
     let told = told_by(&rig);
     ensure!(told.contains("started with the last bootstrap that it was ready with"), "{told}");
     let shown = said(&rig.vm.hawser(&["status"]).await?);
-    ensure!(shown.contains("the newest is no good: "), "{shown}");
+    ensure!(shown.contains("the newest is no good:"), "{shown}");
     second.terminate().await?;
 
     // The agent makes another when it starts.

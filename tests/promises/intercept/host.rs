@@ -5,6 +5,7 @@ use std::{
     fs,
     io::{ErrorKind, Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    os::unix::fs::MetadataExt as _,
     path::PathBuf,
     process::{Child, Command, Output, Stdio},
     sync::{
@@ -129,9 +130,26 @@ impl Host {
         Ok(Guard(start.spawn().context("start a guard")?))
     }
 
+    /// One that takes its standard error for the stream to the journal, as under systemd.
+    pub(super) fn guard_of_the_journal(&self) -> Result<Guard> {
+        let line = self.line(&["guard"]);
+        let line: Vec<_> = line.iter().map(String::as_str).collect();
+        let log = fs::File::create(self.dir.path().join("guard.log"))?;
+        let file = log.metadata()?;
+        let mut start = self.command(&line);
+        start.env("JOURNAL_STREAM", format!("{}:{}", file.dev(), file.ino()));
+        start.stdout(Stdio::null()).stderr(log);
+        Ok(Guard(start.spawn().context("start a guard")?))
+    }
+
     /// What guards have written.
     pub(super) fn log(&self) -> String {
         fs::read_to_string(self.dir.path().join("guard.log")).unwrap_or_default()
+    }
+
+    /// Where its files are.
+    pub(super) fn root(&self) -> String {
+        self.dir.path().to_string_lossy().into_owned()
     }
 
     /// A file that the guard keeps.

@@ -17,9 +17,9 @@ use nix::{sys::stat::Mode, unistd::mkfifo};
 
 use super::{Chance, SHELF, book, logs};
 use crate::{
-    last_good::{ONE_SERVICE, has_taken, stat, waits},
+    last_good::{ONE_SERVICE, has_taken, said_by_status, stat, waits},
     outages::watched::delta,
-    rig::{Rig, said},
+    rig::Rig,
 };
 
 /// What happens to a file.
@@ -218,7 +218,7 @@ async fn a_store_that_others_could_have_written_is_not_believed() -> Result<()> 
         rig.mesh.istiod.reach(Reach::Up).await?;
         rig.envoy_ready().await.with_context(|| agent.tail())?;
         ensure!(rig.request().await?.status == 200, "{harm:?}: it serves");
-        let told = said(&rig.vm.hawser(&["status"]).await?);
+        let told = said_by_status(&rig).await?;
         for expected in ["not kept for a start without istiod: ", harm.named()] {
             ensure!(told.contains(expected), "{harm:?} is not named by {expected:?}: {told}");
         }

@@ -20,8 +20,16 @@ fn all_formats_hold_the_same_files_and_need_no_more_than_nftables() -> Result<()
         "/usr/bin/hawser",
         "/etc/hawser/hawser.toml",
         "/usr/lib/sysusers.d/hawser.conf",
+        "/usr/lib/systemd/catalog/hawser.catalog",
         "/usr/lib/tmpfiles.d/hawser.conf",
         "/usr/share/man/man8/hawser.8.gz",
+        "/usr/share/man/man8/hawser-status.8.gz",
+        "/usr/share/man/man5/hawser.toml.5.gz",
+        "/usr/share/bash-completion/completions/hawser",
+        "/usr/share/fish/vendor_completions.d/hawser.fish",
+        "/usr/share/doc/hawser/troubleshooting.md",
+        "/usr/share/doc/hawser/alerts.yaml",
+        "/usr/share/doc/hawser/dashboard.json",
         "/usr/share/doc/hawser/copyright",
     ] {
         ensure!(of_tar.contains(path), "{path} is missing: {of_tar:?}");
@@ -41,10 +49,12 @@ fn all_formats_hold_the_same_files_and_need_no_more_than_nftables() -> Result<()
     let alone = [only(&of_deb, "deb"), only(&of_rpm, "rpm"), only(&of_tar, "tar")];
     let override_ = "/usr/share/lintian/overrides/hawser".to_owned();
     let readme = "/usr/share/doc/hawser/README".to_owned();
+    // Debian's zsh looks elsewhere than all others.
+    let zsh = |place: &str| format!("/usr/share/zsh/{place}/_hawser");
     let expected = [
-        ("deb".to_owned(), vec![override_]),
-        ("rpm".to_owned(), vec![]),
-        ("tar".to_owned(), vec![readme]),
+        ("deb".to_owned(), vec![override_, zsh("vendor-completions")]),
+        ("rpm".to_owned(), vec![zsh("site-functions")]),
+        ("tar".to_owned(), vec![readme, zsh("site-functions")]),
     ];
     ensure!(alone == expected, "{alone:?}");
 

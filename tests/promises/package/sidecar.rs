@@ -12,12 +12,12 @@ use anyhow::{Context as _, Result, ensure};
 use hawser_harness::envoy::envoy_binary;
 
 use super::{Joined, package};
-use crate::machine::{Machine, wait_for};
+use crate::machine::{Machine, SERVES, wait_for};
 
 #[test]
 fn a_machine_moves_over_from_istio_sidecar_or_stays_as_it_was() -> Result<()> {
     let deb = package("sidecar")?;
-    let theirs = istio_sidecar()?;
+    let theirs = istio_sidecar("istio-sidecar")?;
     let vm = Joined::boot("sidecar", &[&deb, &theirs])?;
     let machine = &vm.machine;
     let deb = deb.to_str().context("UTF-8")?;
@@ -85,7 +85,7 @@ fn install(machine: &Machine, deb: &str) -> Result<String> {
 }
 
 /// As its documentation has it set up, with something that an operator has changed, and rules.
-fn runs_istio(machine: &Machine, package: &Path) -> Result<()> {
+pub(crate) fn runs_istio(machine: &Machine, package: &Path) -> Result<()> {
     machine.succeed(&["dpkg", "-i", package.to_str().context("UTF-8")?])?;
     machine.succeed(&["sh", "-ec", SETS_UP])?;
     machine.succeed(&["systemctl", "enable", "--now", "istio"])?;
@@ -110,7 +110,7 @@ fn is_istios(machine: &Machine) -> Result<()> {
 
 fn is_ours(machine: &Machine) -> Result<()> {
     wait_for("the agent", Duration::from_secs(60), || {
-        Ok(machine.run(&["hawser", "status"])?.status.success().then_some(()))
+        Ok(machine.run(&SERVES)?.status.success().then_some(()))
     })?;
     let shown =
         machine.succeed(&["systemctl", "show", "istio", "-P", "Id", "-P", "ActiveState"])?;
@@ -133,8 +133,8 @@ fn uses_what_is_there(machine: &Machine) -> Result<()> {
 
 /// The package as it is made for Istio's own agent: what it installs where, what it does and what
 /// it does not. Its programs do nothing but be there; its Envoy is one.
-fn istio_sidecar() -> Result<PathBuf> {
-    let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("packages/istio-sidecar");
+pub(crate) fn istio_sidecar(directory: &str) -> Result<PathBuf> {
+    let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("packages").join(directory);
     drop(fs::remove_dir_all(&place));
     let tree = place.join("tree");
     let envoy = format!("#!/bin/sh\nexec {} \"$@\"\n", envoy_binary()?.display());

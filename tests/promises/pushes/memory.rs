@@ -7,10 +7,10 @@ use hawser_harness::wait::wait_for;
 
 /// Bytes that are resident.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Memory(usize);
+pub(crate) struct Memory(usize);
 
 /// What the unit of the agent lets it have (MemoryMax=).
-pub(super) fn of_the_unit() -> Result<Memory> {
+pub(crate) fn of_the_unit() -> Result<Memory> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd/hawser.service");
     let unit = fs::read_to_string(path).context("read the unit")?;
     let most = unit.lines().find_map(|line| line.strip_prefix("MemoryMax="));
@@ -21,7 +21,7 @@ pub(super) fn of_the_unit() -> Result<Memory> {
 impl Memory {
     /// What it needs when it has nothing to do: waits until that does not change. What it had
     /// before is forgotten.
-    pub(super) async fn idle(pid: i32) -> Result<Self> {
+    pub(crate) async fn idle(pid: i32) -> Result<Self> {
         let mut last = Self(0);
         let idle = wait_for("memory at rest", async || {
             let now = Self::field(pid, "VmRSS:")?;
@@ -36,24 +36,24 @@ impl Memory {
     }
 
     /// The most that it has had since it was idle.
-    pub(super) fn peak(pid: i32) -> Result<Self> {
+    pub(crate) fn peak(pid: i32) -> Result<Self> {
         Self::field(pid, "VmHWM:")
     }
 
     /// By how much that is more.
-    pub(super) fn over(self, idle: Self) -> usize {
+    pub(crate) fn over(self, idle: Self) -> usize {
         self.0.saturating_sub(idle.0)
     }
 
     /// The most of its own that it has had: the pages of its program can be had again, and of a
     /// program with all that a debugger wants they are many.
-    pub(super) fn own_peak(pid: i32) -> Result<Self> {
+    pub(crate) fn own_peak(pid: i32) -> Result<Self> {
         let (peak, of_files) = (Self::peak(pid)?, Self::field(pid, "RssFile:")?);
         Ok(Self(peak.over(of_files)))
     }
 
     /// Two of it.
-    pub(super) fn twice(self) -> Self {
+    pub(crate) fn twice(self) -> Self {
         Self(self.0 * 2)
     }
 

@@ -22,12 +22,12 @@ use crate::{
 /// Both, and the cable. The thread that has made it is in the network of the mesh.
 ///
 /// In the order in which they go.
-pub(super) struct Site {
+pub(crate) struct Site {
     programs: Vec<Started>,
     machine: Option<Machine>,
     disk: Disk,
-    pub(super) mesh: Mesh,
-    pub(super) runtime: Runtime,
+    pub(crate) mesh: Mesh,
+    pub(crate) runtime: Runtime,
     name: &'static str,
     package: std::path::PathBuf,
     vm: Net,
@@ -37,7 +37,12 @@ pub(super) struct Site {
 
 impl Site {
     /// A mesh, and a booted Debian with an Envoy on it and a resolver outside in its resolv.conf.
-    pub(super) fn build(name: &'static str, arrival: Arrival) -> Result<Self> {
+    pub(crate) fn build(name: &'static str) -> Result<Self> {
+        Self::build_for(name, Arrival::Redirected)
+    }
+
+    /// The same, for a machine whose Envoy gets what comes in that way.
+    pub(crate) fn build_for(name: &'static str, arrival: Arrival) -> Result<Self> {
         let package = package(name)?;
         // What may have to be fetched is fetched before this thread is where nothing can be.
         envoy_binary().context("find Envoy")?;
@@ -76,7 +81,7 @@ impl Site {
     }
 
     /// Boots the machine from what is on its disk.
-    pub(super) fn boot(&mut self) -> Result<()> {
+    pub(crate) fn boot(&mut self) -> Result<()> {
         let envoy = envoy_binary()?;
         let programs = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/promises/vm/programs");
         let above = |path: &Path| path.parent().map(Path::to_owned).context("a directory");
@@ -88,7 +93,7 @@ impl Site {
     }
 
     /// Pulls the plug and boots it again, in a network that knows nothing of what was in the last.
-    pub(super) fn reboot(&mut self) -> Result<()> {
+    pub(crate) fn reboot(&mut self) -> Result<()> {
         self.programs.clear();
         drop(self.machine.take());
         self.vm.cut()?;
@@ -96,25 +101,25 @@ impl Site {
         self.boot()
     }
 
-    pub(super) fn machine(&self) -> Result<&Machine> {
+    pub(crate) fn machine(&self) -> Result<&Machine> {
         self.machine.as_ref().context("the machine is off")
     }
 
-    pub(super) fn succeed(&self, command: &[&str]) -> Result<String> {
+    pub(crate) fn succeed(&self, command: &[&str]) -> Result<String> {
         self.machine()?.succeed(command)
     }
 
     /// A command that is expected to go well in time.
-    pub(super) fn comes(&self, what: &str, command: &[&str]) -> Result<String> {
+    pub(crate) fn comes(&self, what: &str, command: &[&str]) -> Result<String> {
         wait_for(what, PATIENCE, || self.succeed(command).map(Some)).with_context(|| self.told())
     }
 
-    pub(super) fn shell(&self, command: &str) -> Result<String> {
+    pub(crate) fn shell(&self, command: &str) -> Result<String> {
         self.succeed(&["sh", "-c", command])
     }
 
     /// Starts a program of this directory as an ordinary user; it runs until the machine ends.
-    pub(super) fn start(&mut self, program: &str, arguments: &[&str]) -> Result<()> {
+    pub(crate) fn start(&mut self, program: &str, arguments: &[&str]) -> Result<()> {
         let program = Self::program(program);
         let command = ["setpriv", "--reuid=app", "--regid=app", "--clear-groups", "python3"];
         let command = [&command[..], &[program.as_str()], arguments].concat();
@@ -123,21 +128,21 @@ impl Site {
         Ok(())
     }
 
-    pub(super) fn program(name: &str) -> String {
+    pub(crate) fn program(name: &str) -> String {
         let programs = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/promises/vm/programs");
         programs.join(name).display().to_string()
     }
 
-    pub(super) fn package(&self) -> String {
+    pub(crate) fn package(&self) -> String {
         self.package.display().to_string()
     }
 
-    pub(super) fn bundle(&self) -> String {
+    pub(crate) fn bundle(&self) -> String {
         self.mesh.bundle_dir.display().to_string()
     }
 
     /// What an ordinary program gets that asks a service by its name.
-    pub(super) fn request(&self, path: &str) -> Result<Answer> {
+    pub(crate) fn request(&self, path: &str) -> Result<Answer> {
         let host = self.mesh.service.host();
         let program = Self::program("asks.py");
         let asks = ["setpriv", "--reuid=app", "--regid=app", "--clear-groups", "python3", &program];
@@ -149,7 +154,7 @@ impl Site {
 
     /// A program of the machine calls the mesh, and the mesh calls the machine: without either of
     /// the two programs knowing, each with the right certificate.
-    pub(super) fn talks_both_ways(&self) -> Result<()> {
+    pub(crate) fn talks_both_ways(&self) -> Result<()> {
         let me = self.mesh.identity();
         let answer = wait_for("a request of the machine", PATIENCE, || {
             let answer = self.request("/out")?;
@@ -163,7 +168,7 @@ impl Site {
     }
 
     /// The mesh calls a program of the machine. Returns what the program has seen.
-    pub(super) fn hears_the_mesh(&self) -> Result<String> {
+    pub(crate) fn hears_the_mesh(&self) -> Result<String> {
         let me = self.mesh.identity();
         let caller = hawser_harness::ca::spiffe_id("demo", "caller");
         let called = wait_for("a request to the machine", PATIENCE, || {
@@ -181,30 +186,30 @@ impl Site {
     }
 
     /// Whether a name outside is found, by whoever answers.
-    pub(super) fn resolves_outside(&self) -> Result<()> {
+    pub(crate) fn resolves_outside(&self) -> Result<()> {
         let found = self.succeed(&["getent", "ahostsv4", OUTSIDE])?;
         ensure!(found.starts_with(&Ipv4Addr::from(OUTSIDE_IP).to_string()), "{found}");
         Ok(())
     }
 
     /// What `hawser status --json` says.
-    pub(super) fn status(&self) -> Result<Value> {
+    pub(crate) fn status(&self) -> Result<Value> {
         let output = self.machine()?.run(&["hawser", "status", "--json"])?;
         serde_json::from_slice(&output.stdout).context("read status")
     }
 
-    pub(super) fn property(&self, unit: &str, property: &str) -> Result<String> {
+    pub(crate) fn property(&self, unit: &str, property: &str) -> Result<String> {
         let said = self.succeed(&["systemctl", "show", unit, "-P", property])?;
         Ok(said.trim().to_owned())
     }
 
     /// The host's rules, routes, addresses, users and files.
-    pub(super) fn look(&self) -> Result<String> {
+    pub(crate) fn look(&self) -> Result<String> {
         self.shell(LOOK)
     }
 
     /// What there is to read when something has failed.
-    pub(super) fn told(&self) -> String {
+    pub(crate) fn told(&self) -> String {
         let told = self.shell(TELL).unwrap_or_else(|error| format!("{error:#}"));
         format!("what the machine says:\n{told}")
     }
@@ -218,8 +223,8 @@ fn network(cloud: &Net) -> Result<Net> {
     Ok(vm)
 }
 
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
-pub(super) const CLOUD: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const CLOUD: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 const VM: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
 /// The port of a program on the machine.
 const INBOUND: u16 = 8080;

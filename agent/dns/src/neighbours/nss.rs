@@ -57,6 +57,11 @@ impl Order {
         self.services.iter().position(|service| is(&service.name))
     }
 
+    /// Whether DNS is asked at all, by whomever.
+    fn asks_dns(&self) -> bool {
+        self.place(|name| name == "dns" || name == "resolve").is_some()
+    }
+
     /// Whether systemd-resolved is asked without a packet, before DNS.
     pub(super) fn asks_resolved_first(&self) -> bool {
         let dns = self.place(|name| name == "dns").unwrap_or(usize::MAX);
@@ -76,6 +81,13 @@ impl Order {
         let dns = self.place(|name| name == "dns" || name == "resolve");
         matches!((files, dns), (Some(files), Some(dns)) if dns < files)
     }
+}
+
+/// The line of `/etc/nsswitch.conf` about hosts, and whether DNS is asked by it; none if there is no
+/// such line, and glibc does as it likes, which is to ask it.
+pub fn hosts_line(root: &Path) -> Option<(String, bool)> {
+    let order = Order::read(root);
+    (!order.line.is_empty()).then(|| (order.line.clone(), order.asks_dns()))
 }
 
 /// Whether `[NOTFOUND=return]` is said, or `[!UNAVAIL=return]`, which says it of all but one.

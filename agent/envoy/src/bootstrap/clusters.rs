@@ -21,7 +21,12 @@ const SDS: &str = "sds-grpc";
 pub(super) fn all(options: &Options, addresses: &Addresses) -> Vec<Value> {
     let tcp = |port| socket_address(addresses.loopback, port);
     let status = cluster(ADMIN, "0.250s", &tcp(options.admin_port), Map::new());
-    let agent = cluster(AGENT, "0.250s", &tcp(options.agent_port), Map::new());
+    let agent = cluster(
+        AGENT,
+        "0.250s",
+        &socket_address(options.agent.ip(), options.agent.port()),
+        Map::new(),
+    );
     let sds = cluster(SDS, "1s", &pipe(&options.sds_socket), http2(json!({})));
     let xds = cluster(XDS, "1s", &pipe(&options.xds_socket), xds_settings());
     vec![status, agent, sds, xds]

@@ -37,7 +37,7 @@ fn options() -> Options {
         xds_socket: "/run/hawser/xds.sock".into(),
         sds_socket: "/run/hawser/sds.sock".into(),
         admin_port: 15000,
-        agent_port: 15020,
+        agent: ([127, 0, 0, 1], 15020).into(),
         ports: Ports::default(),
         profile: "/var/lib/hawser/envoy.prof".into(),
         log_format: LogFormat::Text,

@@ -30,7 +30,7 @@ pub(super) async fn check(exec: &Exec, time: Duration) -> Result<(), String> {
 }
 
 /// The path of a program. It is looked for each time, because it may be installed meanwhile.
-async fn find(program: &str) -> Option<PathBuf> {
+pub(super) async fn find(program: &str) -> Option<PathBuf> {
     if program.starts_with('/') {
         return Some(program.into());
     }

@@ -4,7 +4,7 @@ mod tls;
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{
     HeaderValue, Request, StatusCode, Uri,
     header::{HOST, LOCATION, USER_AGENT},
@@ -21,31 +21,67 @@ use tokio::{
 use super::{AGENT, connect::Target};
 use crate::{Http, Scheme};
 
-/// Follows redirections as long as they stay where they are. One that leads elsewhere is an
-/// answer of the workload's too.
+/// Whether the page is there.
 pub(super) async fn check(http: &Http, target: &Target) -> Result<(), String> {
-    let page = Page { http, target };
-    let mut path = http.path.clone();
-    for _ in 0..=MOST_REDIRECTIONS {
-        let answer = page.ask(&path).await;
-        let (status, location) =
-            answer.map_err(|reason| format!("{}: {reason}", page.place(&path)))?;
-        let further = location.filter(|_| status.is_redirection());
-        match further.and_then(|location| page.further(&location)) {
-            Some(further) => path = further,
-            None if status.is_success() || status.is_redirection() => return Ok(()),
-            None => return Err(format!("{} answers {status}", page.place(&path))),
-        }
+    let asking = Asking { http, target, patience: POLITENESS };
+    let (path, status, _rest) = asking.last().await?;
+    if status.is_success() || status.is_redirection() {
+        return Ok(());
     }
-    Err(format!("{} redirects more than {MOST_REDIRECTIONS} times", page.place(&http.path)))
+    Err(format!("{} answers {status}", asking.place(&path)))
 }
 
-struct Page<'a> {
+/// The same page, for somebody who wants to see it, and who waits so long for what follows its head.
+pub(super) async fn page(
+    http: &Http,
+    target: &Target,
+    patience: Duration,
+) -> Result<Answer, String> {
+    let (_, status, body) = Asking { http, target, patience }.last().await?;
+    if status.is_redirection() {
+        return Ok(Answer { status: StatusCode::OK, body: Bytes::new() });
+    }
+    Ok(Answer { status, body })
+}
+
+/// What a page says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// Never a redirection.
+    pub status: StatusCode,
+    /// Its beginning, 10 KiB at most, or what of that came in time.
+    pub body: Bytes,
+}
+
+struct Asking<'a> {
     http: &'a Http,
     target: &'a Target,
+    /// How long what follows a head is waited for.
+    patience: Duration,
 }
 
-impl Page<'_> {
+/// One answer: its status, where it says to ask instead, and the beginning of the rest.
+type Said = (StatusCode, Option<HeaderValue>, Bytes);
+
+impl Asking<'_> {
+    /// Follows redirections as long as they stay where they are. One that leads elsewhere is an
+    /// answer of the workload's too.
+    async fn last(&self) -> Result<(PathAndQuery, StatusCode, Bytes), String> {
+        let mut path = self.http.path.clone();
+        for _ in 0..=MOST_REDIRECTIONS {
+            let said = self.ask(&path).await;
+            let (status, location, body) =
+                said.map_err(|reason| format!("{}: {reason}", self.place(&path)))?;
+            let further = location.filter(|_| status.is_redirection());
+            match further.and_then(|location| self.further(&location)) {
+                Some(further) => path = further,
+                None => return Ok((path, status, body)),
+            }
+        }
+        let place = self.place(&self.http.path);
+        Err(format!("{place} redirects more than {MOST_REDIRECTIONS} times"))
+    }
+
     /// Where it is, without a query, which may hold a secret.
     fn place(&self, path: &PathAndQuery) -> String {
         format!("{}://{}{}", self.scheme(), self.target, path.path())
@@ -58,15 +94,16 @@ impl Page<'_> {
         }
     }
 
-    /// Status, and where it says to ask instead.
-    async fn ask(&self, path: &PathAndQuery) -> Result<(StatusCode, Option<HeaderValue>), String> {
+    async fn ask(&self, path: &PathAndQuery) -> Result<Said, String> {
         let request = self.request(path).map_err(|error| error.to_string())?;
         let stream = self.target.connect().await?;
         match self.http.scheme {
-            Scheme::Http => exchange(stream, request).await.map_err(|error| error.to_string()),
+            Scheme::Http => {
+                exchange(stream, request, self.patience).await.map_err(|error| error.to_string())
+            }
             Scheme::Https => {
                 let stream = tls::shake_hands(stream, &self.target.host).await?;
-                exchange(stream, request).await.map_err(|error| error.to_string())
+                exchange(stream, request, self.patience).await.map_err(|error| error.to_string())
             }
         }
     }
@@ -105,15 +142,17 @@ impl Page<'_> {
 async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     request: Request<Empty<Bytes>>,
-) -> Result<(StatusCode, Option<HeaderValue>), hyper::Error> {
+    patience: Duration,
+) -> Result<Said, hyper::Error> {
     let mut builder = http1::Builder::new();
     let handshake = builder.max_buf_size(MOST_HEAD).handshake(TokioIo::new(stream));
     let (mut sender, connection) = handshake.await?;
     let answer = async {
         let (head, body) = sender.send_request(request).await?.into_parts();
-        // The answer has been given; this is politeness to one who is still writing.
-        timeout(POLITENESS, take(body)).await.ok();
-        Ok((head.status, head.headers.get(LOCATION).cloned()))
+        // The answer has been given by its head, and what follows may take for ever.
+        let mut beginning = BytesMut::new();
+        timeout(patience, take(body, &mut beginning)).await.ok();
+        Ok((head.status, head.headers.get(LOCATION).cloned(), beginning.freeze()))
     };
     let mut answer = std::pin::pin!(answer);
     tokio::select! {
@@ -124,16 +163,18 @@ async fn exchange(
 }
 
 /// Takes the beginning of a page.
-async fn take(mut body: Incoming) {
-    let mut taken = 0;
-    while taken < MOST_BODY
+async fn take(mut body: Incoming, beginning: &mut BytesMut) {
+    while beginning.len() < MOST_BODY
         && let Some(Ok(frame)) = body.frame().await
     {
-        taken += frame.data_ref().map_or(0, Bytes::len);
+        beginning.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
     }
+    beginning.truncate(MOST_BODY);
 }
 
 const MOST_REDIRECTIONS: usize = 10;
 const MOST_HEAD: usize = 64 << 10;
-const MOST_BODY: usize = 16 << 10;
+/// As much as Istio's agent passes on.
+const MOST_BODY: usize = 10 << 10;
+/// Whoever only asks whether a page is there takes what comes at once.
 const POLITENESS: Duration = Duration::from_millis(100);

@@ -14,7 +14,9 @@ use tokio::{
 };
 
 use super::*;
-use crate::{Tcp, Thresholds};
+use crate::{Tcp, Thresholds, Units};
+
+const FOR_EVER: Duration = Duration::from_secs(3600);
 
 /// A workload, for as long as this lives, and what it has heard.
 struct Workload {
@@ -74,31 +76,14 @@ async fn head(stream: &mut TcpStream) -> String {
     String::from_utf8(read).unwrap()
 }
 
-/// A probe that waits for ever, so that no test depends on time.
-fn probe(method: Method) -> Probe {
-    Probe {
-        method,
-        initial_delay: Duration::ZERO,
-        timeout: Duration::from_secs(3600),
-        period: Duration::from_secs(10),
-        thresholds: Thresholds { success: 1, failure: 1 },
-    }
-}
-
-/// A machine whose first address this is.
-fn machine(first: &str) -> watch::Receiver<Arc<Node>> {
-    let node = Node {
-        id: String::new(),
-        cluster: String::new(),
-        locality: hawser_node::Locality::default(),
-        ips: vec![first.parse().unwrap()],
-        metadata: serde_json::Map::new(),
-    };
-    watch::channel(Arc::new(node)).1
-}
-
+/// Asks without a limit, so that no test depends on time.
 async fn ask(method: Method) -> Result<(), String> {
-    check(&probe(method), &machine("127.0.0.1")).await
+    ask_at("127.0.0.1", &method).await
+}
+
+/// The same of a machine whose first address this is.
+async fn ask_at(first: &str, method: &Method) -> Result<(), String> {
+    once(method, Some(first.parse().unwrap()), FOR_EVER).await
 }
 
 fn tcp(address: SocketAddr) -> Method {
@@ -140,10 +125,10 @@ async fn whoever_is_not_named_is_the_first_address_of_the_machine() {
     let mut workload = Workload::at("127.0.0.9:0", vec![String::new()]).await;
     let method = Method::Tcp(Tcp { host: None, port: workload.address.port() });
 
-    assert_eq!(check(&probe(method.clone()), &machine("127.0.0.9")).await, Ok(()));
+    assert_eq!(ask_at("127.0.0.9", &method).await, Ok(()));
 
     workload.heard().await;
-    let elsewhere = check(&probe(method), &machine("127.0.0.10")).await.unwrap_err();
+    let elsewhere = ask_at("127.0.0.10", &method).await.unwrap_err();
     assert!(elsewhere.starts_with("cannot connect to 127.0.0.10:"), "{elsewhere}");
 }
 
@@ -181,4 +166,36 @@ fn a_target_is_shown_as_people_write_it() {
         let first = first.map(|first| first.parse().unwrap());
         assert_eq!(Target::new(name, first, 1).to_string(), expected);
     }
+}
+
+#[tokio::test]
+async fn all_that_a_probe_asks_has_to_be_well() {
+    let workload = Workload::says(vec![String::new()]).await;
+    let (well, ill) = (tcp(workload.address), tcp(nobody().await));
+    for (methods, reasons) in [
+        (vec![], 0),
+        (vec![well.clone(), well.clone()], 0),
+        (vec![well.clone(), ill.clone()], 1),
+        (vec![ill.clone(), well, ill], 2),
+    ] {
+        let probe = Probe {
+            methods,
+            initial_delay: Duration::ZERO,
+            timeout: FOR_EVER,
+            period: FOR_EVER,
+            thresholds: Thresholds { success: 1, failure: 1 },
+        };
+        let found = all(&probe, None).await.err().unwrap_or_default();
+        assert_eq!(found.matches("cannot connect").count(), reasons, "{found}");
+    }
+}
+
+#[tokio::test]
+async fn a_unit_that_nobody_has_is_not_well() {
+    let units = Units::named(["hawser-there-is-none"]).unwrap();
+
+    let reason = ask(Method::Units(units)).await.unwrap_err();
+
+    // By systemd itself where it runs, and otherwise that it does not.
+    assert!(reason.contains("hawser-there-is-none") || reason.contains("system"), "{reason}");
 }

@@ -47,7 +47,7 @@ fn probe(value: &Value, problems: &mut Vec<Problem>) -> Option<Probe> {
     let method = method(&fields, problems);
     let seconds = |number: u32| Duration::from_secs(number.into());
     Some(Probe {
-        method: method?,
+        methods: vec![method?],
         initial_delay: seconds(initial_delay?),
         timeout: seconds(timeout?),
         period: seconds(period?),

@@ -9,7 +9,7 @@ fn read(value: &Value) -> Probe {
 }
 
 fn method(value: &Value) -> Method {
-    read(value).method
+    read(value).methods.remove(0)
 }
 
 fn http(value: &Value) -> Http {
@@ -32,13 +32,13 @@ fn what_is_not_said_is_as_in_istio() {
         }),
     ] {
         let expected = Probe {
-            method: Method::Http(Http {
+            methods: vec![Method::Http(Http {
                 scheme: Scheme::Http,
                 host: None,
                 port: 8080,
                 path: PathAndQuery::from_static("/"),
                 headers: HeaderMap::new(),
-            }),
+            })],
             initial_delay: Duration::ZERO,
             timeout: Duration::from_secs(1),
             period: Duration::from_secs(10),
@@ -221,4 +221,21 @@ fn all_that_is_wrong_is_said_at_once_and_no_secret_is() {
         assert_eq!(problems.matches(place).count(), 1, "{place}\n{problems}");
     }
     assert!(!problems.contains("s3cret"), "{problems}");
+}
+
+#[test]
+fn units_are_named_as_systemctl_takes_them() {
+    let named = |names: &[&str]| Units::named(names.iter().copied());
+    let units = named(&["nginx", "postgresql@15-main.service", "srv-data.mount", "a.b"]).unwrap();
+    assert_eq!(
+        units.names(),
+        ["nginx.service", "postgresql@15-main.service", "srv-data.mount", "a.b.service"]
+    );
+    let long = "x".repeat(256);
+    for bad in ["", ".service", "-H", "--root=/x", "a b", "a/b", "getty@.service", "ü", &long, "*"]
+    {
+        assert_eq!(named(&[bad]), None, "{bad}");
+        assert_eq!(named(&["good", bad]), None, "{bad}");
+    }
+    assert_eq!(named(&[]), None);
 }

@@ -34,7 +34,7 @@ impl Script {
 
 fn probe() -> Probe {
     Probe {
-        method: Method::Tcp(Tcp { host: None, port: 1 }),
+        methods: vec![Method::Tcp(Tcp { host: None, port: 1 })],
         initial_delay: Duration::ZERO,
         timeout: Duration::from_secs(1),
         period: Duration::from_secs(10),
@@ -55,6 +55,7 @@ impl Probing {
         let (envoy, workload) = (envoy.clone(), workload.clone());
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
+            let tell = |verdict| drop(tell.send_replace(Some(verdict)));
             follow(&probe, &|| envoy.answer(), &|| workload.answer(), &tell).await
         });
         Self { verdict, started: Instant::now(), _tasks: tasks }
@@ -99,7 +100,10 @@ async fn an_envoy_that_never_answers_costs_no_more_than_its_time() {
     let started = Instant::now();
     let mut tasks = JoinSet::new();
     let workload = Script::new("w");
-    tasks.spawn(async move { follow(&probe(), &envoy, &|| workload.answer(), &tell).await });
+    tasks.spawn(async move {
+        let tell = |verdict| drop(tell.send_replace(Some(verdict)));
+        follow(&probe(), &envoy, &|| workload.answer(), &tell).await
+    });
 
     verdict.wait_for(|verdict| *verdict == Some(Ok(()))).await.unwrap();
     assert_eq!(started.elapsed(), GRACE);
@@ -175,20 +179,14 @@ async fn a_long_delay_leaves_envoy_its_time_too() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stop_waits_for_nothing() {
-    let node = Node {
-        id: String::new(),
-        cluster: String::new(),
-        locality: hawser_node::Locality::default(),
-        ips: Vec::new(),
-        metadata: serde_json::Map::new(),
-    };
+    let node = machine();
     let (_node, node) = watch::channel(Arc::new(node));
-    let options = Options { probe: Probe { initial_delay: 100 * GRACE, ..probe() }, node };
+    let options = Options { probes: vec![Probe { initial_delay: 100 * GRACE, ..probe() }], node };
     let (tell, verdict) = watch::channel(None);
     let stop = CancellationToken::new();
     let started = Instant::now();
     let mut tasks = JoinSet::new();
-    tasks.spawn(run(options, std::future::pending, tell, stop.clone()));
+    tasks.spawn(run(options, std::future::pending::<Result<(), String>>, tell, stop.clone()));
     tokio::time::advance(GRACE).await;
 
     stop.cancel();
@@ -216,4 +214,53 @@ fn a_period_is_a_tenth_shorter_or_longer() {
     }
     let longest = Duration::from_secs(u64::from(i32::MAX.unsigned_abs()));
     assert!(jittered(longest, 1.0) > longest, "no overflow");
+}
+
+#[test]
+fn several_probes_make_one_verdict() {
+    let (well, ill) = (Some(Ok(())), |reason: &str| Some(Err(reason.to_owned())));
+    let cases = [
+        (vec![well.clone()], well.clone()),
+        (vec![None], None),
+        (vec![well.clone(), None], None),
+        (vec![well.clone(), well.clone()], well.clone()),
+        (vec![None, ill("x")], ill("x")),
+        (vec![ill("x"), well], ill("x")),
+        (vec![ill("x"), ill("y")], ill("x; y")),
+        (vec![ill("envoy"), ill("envoy")], ill("envoy")),
+    ];
+    for (found, expected) in cases {
+        assert_eq!(together(found.clone()), expected, "{found:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_workload_is_well_when_all_probes_find_it_so() {
+    let refused = Method::Tcp(Tcp { host: Some("127.0.0.1".to_owned()), port: 1 });
+    let nothing = Probe { methods: Vec::new(), ..probe() };
+    let ill = Probe { methods: vec![refused], ..probe() };
+    for (probes, well) in [(vec![nothing.clone()], true), (vec![nothing, ill], false)] {
+        let node = watch::channel(Arc::new(machine())).1;
+        let (tell, mut verdict) = watch::channel(None);
+        let stop = CancellationToken::new();
+        let envoy = || std::future::ready(Ok(()));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(run(Options { probes, node }, envoy, tell, stop.clone()));
+
+        let told = verdict.wait_for(Option::is_some).await.unwrap().clone();
+
+        assert_eq!(told.unwrap().is_ok(), well);
+        stop.cancel();
+        tasks.join_next().await.unwrap().unwrap().unwrap();
+    }
+}
+
+fn machine() -> Node {
+    Node {
+        id: String::new(),
+        cluster: String::new(),
+        locality: hawser_node::Locality::default(),
+        ips: Vec::new(),
+        metadata: serde_json::Map::new(),
+    }
 }

@@ -9,6 +9,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hawser_audit::{
+    CONFIGURATION_READ, CONFIGURATION_WRONG, RULES_CLEARED, RULES_REPAIRED, RULES_TROUBLE,
+};
 use hawser_rt::{BoxError, Chain, Cidr, Notifier, Throttle};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{JoinSet, spawn_blocking};
@@ -110,7 +113,7 @@ pub async fn run<S: Surroundings>(
     }
     guard.keep.clear().await?;
     drop(Report::forget(&guard.places));
-    info!("traffic is not redirected any more");
+    info!(message_id = RULES_CLEARED.id, "traffic is not redirected any more");
     Ok(())
 }
 
@@ -331,11 +334,12 @@ impl<'a, S: Surroundings> Guard<'a, S> {
                 self.plan = plan;
                 self.refused = None;
                 self.warn(warnings.iter().map(ToString::to_string).collect());
-                info!("settings were read again");
+                info!(message_id = CONFIGURATION_READ.id, "settings were read again");
             }
             Err(error) => {
                 let error = Chain(error.as_ref()).to_string();
-                warn!(error, "settings are wrong, those before them hold");
+                let message_id = CONFIGURATION_WRONG.id;
+                warn!(message_id, error, "settings are wrong, those before them hold");
                 self.refused = Some(error);
             }
         }
@@ -348,7 +352,7 @@ impl<'a, S: Surroundings> Guard<'a, S> {
             Ok(None) => {}
             Ok(Some(what)) => {
                 if let Some(suppressed) = REPAIRED.allow() {
-                    let id = DRIFT_ID;
+                    let id = RULES_REPAIRED.id;
                     warn!(what, suppressed, message_id = id, "rules were changed, put back");
                 }
             }
@@ -394,7 +398,8 @@ impl<'a, S: Surroundings> Guard<'a, S> {
     pub(super) fn fail(&mut self, error: &Error) {
         let text = Chain(error).to_string();
         if let Some(suppressed) = TROUBLE.allow() {
-            warn!(error = text, suppressed, "rules are not as they should be");
+            let message_id = RULES_TROUBLE.id;
+            warn!(message_id, error = text, suppressed, "rules are not as they should be");
         }
         self.trouble = Some(text);
     }
@@ -419,5 +424,3 @@ fn every(period: Duration) -> tokio::time::Interval {
 
 const TRIES: usize = 20;
 const NEVER: Duration = Duration::from_secs(365 * 86_400);
-/// By which journals find it: `journalctl MESSAGE_ID=…`.
-const DRIFT_ID: &str = "5f2c6d2a0b6c4f0f9a4e3c1d7b8e9a01";

@@ -1,6 +1,10 @@
 //! What the guard says of itself: to systemd, to the journal when something turns, and to whoever
 //! reads its file.
 
+use std::time::Duration;
+
+use hawser_audit::{GATES_CHANGED, RULES_APPLIED};
+use hawser_rt::Throttle;
 use tracing::{info, warn};
 
 use super::run::Guard;
@@ -29,13 +33,7 @@ impl<S: Surroundings> Guard<'_, S> {
         }
         let report = self.report();
         if report.gates.dns != before && self.settings.options.dns.is_some() {
-            match (report.gates.dns, self.core.phase()) {
-                (true, _) => info!("questions go to the agent"),
-                (false, Phase::Waiting) => {}
-                (false, _) => {
-                    warn!("the agent does not answer, questions go where they went before");
-                }
-            }
+            self.tell_of_questions(report.gates.dns);
         }
         let same = self.written.as_ref().is_some_and(|written| {
             report == Report { at: report.at, ..written.clone() } && report.at < written.at + PERIOD
@@ -50,17 +48,44 @@ impl<S: Surroundings> Guard<'_, S> {
         }
     }
 
+    /// A flood of questions may keep the agent from answering for a moment, again and again.
+    fn tell_of_questions(&self, redirected: bool) {
+        let message_id = GATES_CHANGED.id;
+        match (redirected, self.core.phase()) {
+            (true, _) => {
+                if let Some(suppressed) = BACK.allow() {
+                    info!(message_id, suppressed, "questions go to the agent");
+                }
+            }
+            (false, Phase::Waiting) => {}
+            (false, _) => {
+                if let Some(suppressed) = AWAY.allow() {
+                    warn!(
+                        message_id,
+                        suppressed,
+                        "the agent does not answer, questions go where they went before"
+                    );
+                }
+            }
+        }
+    }
+
     fn say(&self) {
         let ports = view::needed(&self.plan, &self.settings.options);
+        let message_id = match self.phase {
+            Phase::Redirecting => RULES_APPLIED.id,
+            _ => GATES_CHANGED.id,
+        };
         match self.phase {
-            Phase::Off => info!("interception is off"),
-            Phase::Idle => info!("there is nothing to redirect"),
+            Phase::Off => info!(message_id, "interception is off"),
+            Phase::Idle => info!(message_id, "there is nothing to redirect"),
             Phase::Waiting => info!(?ports, "waits for envoy to listen"),
-            Phase::Redirecting => info!(?ports, "traffic goes to envoy"),
-            Phase::Holding => warn!(?ports, "envoy does not listen, connections fail"),
-            Phase::Lifted => warn!(?ports, on_failure = ?self.settings.on_failure,
+            Phase::Redirecting => info!(message_id, ?ports, "traffic goes to envoy"),
+            Phase::Holding => warn!(message_id, ?ports, "envoy does not listen, connections fail"),
+            Phase::Lifted => warn!(message_id, ?ports, on_failure = ?self.settings.on_failure,
                 "envoy does not listen, connections go past it"),
             Phase::Reverted => warn!(
+                message_id,
                 "the trial was not confirmed, nothing is redirected; \
                 `hawser intercept apply` begins again"
             ),
@@ -92,3 +117,7 @@ impl<S: Surroundings> Guard<'_, S> {
         }
     }
 }
+
+static AWAY: Throttle = Throttle::new(MINUTE);
+static BACK: Throttle = Throttle::new(MINUTE);
+const MINUTE: Duration = Duration::from_secs(60);

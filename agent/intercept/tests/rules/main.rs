@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod cases;
 #[cfg(test)]
+mod fate;
+#[cfg(test)]
 mod golden;
 #[cfg(test)]
 mod inbound;

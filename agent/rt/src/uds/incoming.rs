@@ -20,11 +20,12 @@ use tracing::warn;
 use super::{Door, Peers};
 use crate::{Backoff, Throttle};
 
-/// The connections to a [`Door`] that come from its [`Peers`].
+/// The connections to a [`Door`] that come from its [`Peers`], or all of them.
 #[derive(Debug)]
 pub struct Incoming {
     door: Door,
-    peers: Peers,
+    /// None where whoever gets through the door may stay.
+    peers: Option<Peers>,
     backoff: Backoff,
     pause: Option<Pin<Box<Sleep>>>,
 }
@@ -32,8 +33,13 @@ pub struct Incoming {
 impl Incoming {
     /// Accepts at `door`, or from a listener, whoever is one of `peers`.
     pub fn new(door: impl Into<Door>, peers: Peers) -> Self {
+        Self { peers: Some(peers), ..Self::of_all(door) }
+    }
+
+    /// Accepts at `door` whoever the permissions of its file let in.
+    pub fn of_all(door: impl Into<Door>) -> Self {
         let backoff = Backoff::new(PAUSE_MIN, PAUSE_MAX);
-        Self { door: door.into(), peers, backoff, pause: None }
+        Self { door: door.into(), peers: None, backoff, pause: None }
     }
 
     /// Notes a failed accept and, if it is not the peer's doing, plans a pause.
@@ -61,7 +67,7 @@ impl Stream for Incoming {
             match ready!(self.door.poll_accept(cx)) {
                 Ok(stream) => {
                     self.backoff.reset();
-                    if self.peers.admit(&stream) {
+                    if self.peers.as_ref().is_none_or(|peers| peers.admit(&stream)) {
                         return Poll::Ready(Some(Ok(stream)));
                     }
                 }

@@ -51,6 +51,11 @@ impl Stream {
         Ok(Self { opened, frames: Frames::new(usize::MAX), under_way: None })
     }
 
+    /// Whom it leads to.
+    pub(super) fn who(&self) -> &str {
+        &self.opened.who
+    }
+
     /// A good message has come.
     pub(super) fn heard(&mut self) {
         self.opened.answers.heard();

@@ -1,6 +1,6 @@
 //! One stream to whoever answers, followed from its first bytes to its last.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use hawser_wire::{Broken, Frames, Part};
@@ -182,6 +182,7 @@ impl<'a> Hearing<'a> {
     async fn part(&mut self, part: Part) -> Result<(), Fault> {
         match part {
             Part::Begin { length } => {
+                self.relay.shared.metrics.begins(length);
                 self.has_left = length > HOLD;
                 self.passage = Some(Passage::begin(self.relay, length));
             }
@@ -237,6 +238,7 @@ impl<'a> Hearing<'a> {
         shared.outage.over();
         shared.seen.change(|standing| {
             standing.joined += 1;
+            standing.since.get_or_insert_with(SystemTime::now);
             standing.source = Some(self.who.clone());
             standing.attempts = 0;
         });
@@ -249,7 +251,12 @@ struct Joined(Seen);
 
 impl Drop for Joined {
     fn drop(&mut self) {
-        self.0.change(|standing| standing.joined -= 1);
+        self.0.change(|standing| {
+            standing.joined -= 1;
+            if standing.joined == 0 {
+                standing.since = None;
+            }
+        });
     }
 }
 

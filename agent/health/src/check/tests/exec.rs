@@ -42,11 +42,10 @@ async fn a_program_whose_time_is_up_goes_with_all_it_has_started() {
     // Both hold the pipe open for as long as they live.
     let script = "exec 3>\"$0\"; sleep 3600 & sleep 3600";
     let method = program(&["sh", "-c", script, fifo.to_str().unwrap()]);
-    let probe = Probe { timeout: Duration::from_millis(300), ..probe(method) };
     let mut reading = JoinSet::new();
     reading.spawn_blocking(move || std::fs::read(fifo).unwrap());
 
-    let reason = check(&probe, &machine("127.0.0.1")).await.unwrap_err();
+    let reason = once(&method, None, Duration::from_millis(300)).await.unwrap_err();
 
     assert_eq!(reason, "sh has not ended within 300ms");
     assert_eq!(reading.join_next().await.unwrap().unwrap(), b"", "nobody holds it any more");

@@ -1,5 +1,7 @@
 //! Pages, in clear text and not.
 
+use std::sync::Arc;
+
 use ::http::{HeaderMap, HeaderValue, uri::PathAndQuery};
 use rustls::{ServerConfig, crypto::aws_lc_rs, pki_types::PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
@@ -132,9 +134,8 @@ async fn what_is_no_page_is_not_well() {
 async fn a_workload_that_says_nothing_is_not_well_when_its_time_is_up() {
     let workload = Workload::says(vec![String::new()]).await;
     let method = Method::Http(page(workload.address, "/"));
-    let probe = Probe { timeout: Duration::from_millis(50), ..probe(method) };
 
-    let reason = check(&probe, &machine("127.0.0.1")).await.unwrap_err();
+    let reason = once(&method, None, Duration::from_millis(50)).await.unwrap_err();
 
     assert_eq!(reason, format!("{} has not answered within 50ms", workload.address));
 }
@@ -176,6 +177,28 @@ async fn a_certificate_may_be_anybodys() {
     let workload = Workload::says(vec![status("200 OK")]).await;
     let nobody = Http { scheme: Scheme::Https, ..page(workload.address, "/") };
     // What it takes for a hello never comes to the end of a head.
-    let probe = Probe { timeout: Duration::from_millis(50), ..probe(Method::Http(nobody)) };
-    check(&probe, &machine("127.0.0.1")).await.unwrap_err();
+    once(&Method::Http(nobody), None, Duration::from_millis(50)).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn a_page_is_shown_as_far_as_it_goes_and_never_as_a_redirection() {
+    let long =
+        format!("HTTP/1.1 503 Not now\r\ncontent-length: 99999\r\n\r\n{}", "x".repeat(99_999));
+    let cases = [
+        (
+            vec![redirect("/b"), "HTTP/1.1 202 x\r\ncontent-length: 5\r\n\r\nhello".to_owned()],
+            202,
+            5,
+        ),
+        (vec![redirect("http://127.0.0.1:1/")], 200, 0),
+        (vec![long], 503, 10 << 10),
+    ];
+    for (answers, status, length) in cases {
+        let workload = Workload::says(answers).await;
+        let answer = crate::page(&page(workload.address, "/a"), None, FOR_EVER).await.unwrap();
+        assert_eq!((answer.status.as_u16(), answer.body.len()), (status, length));
+    }
+    let workload = Workload::says(vec![redirect("/")]).await;
+    let reason = crate::page(&page(workload.address, "/"), None, FOR_EVER).await.unwrap_err();
+    assert!(reason.ends_with("redirects more than 10 times"), "{reason}");
 }

@@ -101,8 +101,9 @@ rpm() {
             *) echo "$path" ;;
             esac
         done
-        # Directories of others are theirs.
-        (cd "$work/tree" && find . -type d -path '*/hawser*' | sed 's|^\.|%dir |')
+        # Directories of others are theirs; those of shells may be there without the shell.
+        (cd "$work/tree" && find . -type d \( -path '*/hawser*' -o -path '*/share/zsh/*' \
+            -o -path '*/share/fish*' \) | sed 's|^\.|%dir |')
         echo "%changelog"
         echo "* $(LC_ALL=C date -u -d "@$SOURCE_DATE_EPOCH" '+%a %b %d %Y') $maintainer - $VERSION-1"
         echo "- See /usr/share/doc/hawser/changelog.gz"

@@ -74,9 +74,11 @@ pub(crate) async fn keep(
             () = stop.cancelled() => break,
             Ok(()) = names.changed() => {
                 let Some(names) = names.borrow_and_update().clone() else { continue };
-                // The same once more is only younger: that can wait for the end.
+                // The same once more is only younger: that can wait for the end. The first are kept
+                // at once: there may be none yet, and an agent can be killed at any moment.
                 if due.is_none() && written.as_ref() != Some(&names) {
-                    due = Some(Instant::now() + BETWEEN);
+                    let wait = if written.is_some() { BETWEEN } else { Duration::ZERO };
+                    due = Some(Instant::now() + wait);
                 }
                 let owner = keeper.owner.clone();
                 latest = Some(Kept { names, since: SystemTime::now(), owner });

@@ -7,7 +7,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use hawser_harness::istiod::{Flavour, Reach, Seen};
+use hawser_harness::{
+    istiod::{Flavour, Reach, Seen},
+    wait::wait_for,
+};
 use hawser_proto::{
     envoy::envoy::config::{cluster::v3::Cluster, core::v3::Metadata},
     envoy::google::protobuf::{Any, Duration as Timeout, Struct, Value, value::Kind},
@@ -43,6 +46,9 @@ async fn killed(flavour: Flavour) -> Result<()> {
     pushes.next(&rig);
     let mut watched = Watched::on(rig, flavour, &[]).await?;
     has_taken(&watched.rig, ONE_SERVICE + CLUSTERS).await?;
+    // A machine that has never kept any names is not ready without istiod.
+    let names = watched.rig.vm.root().join("var/lib/hawser/names");
+    wait_for("names to be kept", async || Ok(std::fs::metadata(&names)?)).await?;
     let mut known = [0, 0];
     for death in 0..DEATHS {
         let istiod = &watched.rig.mesh.istiod;

@@ -3,8 +3,8 @@
 //!
 //! A check looks, and says what it saw; it changes nothing. What it cannot see (as not root, offline,
 //! before the machine has joined) it says so, and that is no fault; what does not apply here is in
-//! order, and says that. A group of checks is a file with a table `CHECKS`; [`groups`] is their order.
-//! [`patient`] is the machine that is looked at, [`round`] looks.
+//! order, and says that. A group of checks is a file with a table `CHECKS`; `groups` is their order.
+//! `patient` is the machine that is looked at, `round` looks.
 
 mod agent;
 mod credentials;

@@ -2,7 +2,7 @@
 //! where it ends, and where it breaks.
 //!
 //! Pure: what Envoy's admin interface has said ([`dump`]) and what is known of the machine go in,
-//! [`Step`]s come out. Who asks Envoy, and what for, is [`gather`].
+//! [`Step`]s come out. Who asks Envoy, and what for, is `gather`.
 
 pub mod cluster;
 pub mod dump;

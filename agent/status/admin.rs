@@ -1,5 +1,5 @@
-//! The door for the command line, a Unix socket: what may be read there is in [`READS`], what may be
-//! changed in [`CHANGES`].
+//! The door for the command line, a Unix socket: what may be read there is in `READS`, what may be
+//! changed in `CHANGES`.
 //!
 //! Whoever the file of the socket lets in may read: root, the agent's own user, and members of the
 //! agent's group. Only the first two may change anything. Neither can hold up the others: places for

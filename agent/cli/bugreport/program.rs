@@ -54,8 +54,10 @@ pub(super) async fn run(
         return Ok(out);
     }
     let complaint = String::from_utf8_lossy(&complaint.bytes);
-    let last = complaint.lines().rfind(|line| !line.trim().is_empty());
-    match (last, ended) {
+    // Some show below what is wrong where it stands, others say first what they are about to do.
+    let wrong = complaint.lines().find(|line| line.contains("rror"));
+    let last = complaint.lines().rfind(|line| line.contains(char::is_alphanumeric));
+    match (wrong.or(last), ended) {
         (Some(line), _) => Err(hawser_redact::text(line.trim())),
         (None, Ok(status)) if status.success() => Ok(Raw::whole("(nothing)\n")),
         (None, Ok(status)) => Err(format!("ended with {status}")),

@@ -109,13 +109,21 @@ const OVERHEAD: usize = 64;
 
 #[cfg(test)]
 mod tests {
+    use std::sync::OnceLock;
+
     use serde_json::Value;
+    use tracing::Dispatch;
     use tracing_subscriber::layer::SubscriberExt as _;
 
     use super::*;
 
+    /// As long as there is only one subscriber, a thread without any may say for all of them that
+    /// nothing is of interest.
+    static ANOTHER: OnceLock<Dispatch> = OnceLock::new();
+
     /// What is kept of what `tell` tells.
     fn kept_of(tell: impl FnOnce()) -> Vec<Value> {
+        ANOTHER.get_or_init(|| Dispatch::new(tracing_subscriber::registry()));
         let events = Events::default();
         let subscriber = tracing_subscriber::registry().with(events.clone());
         tracing::subscriber::with_default(subscriber, tell);

@@ -13,7 +13,20 @@ pub fn text(input: &str) -> String {
         if number > 0 {
             left.push('\n');
         }
-        left.push_str(&opaque::taken_out(&opaque::of_addresses(&named::taken_out(line))));
+        left.push_str(&settled(line));
+    }
+    left
+}
+
+/// A line, until nothing more is found in it: what was taken out may show something else.
+fn settled(line: &str) -> String {
+    let mut left = line.to_owned();
+    for _ in 0..MOST_LOOKS {
+        let next = opaque::taken_out(&opaque::of_addresses(&named::taken_out(&left)));
+        if next == left {
+            break;
+        }
+        left = next;
     }
     left
 }
@@ -59,6 +72,8 @@ const PUBLIC: [&str; 6] = [
     "CERTIFICATE REQUEST",
 ];
 const MAX_LABEL: usize = 64;
+/// One that finds something, and one that finds nothing, are enough for what people write.
+const MOST_LOOKS: usize = 16;
 /// An RSA key of 16,384 bits is smaller.
 const MAX_BLOCK: usize = 16 << 10;
 

@@ -1,3 +1,5 @@
+//! Pages as they are written: all of them, and nothing that is not so.
+
 use super::*;
 
 #[test]

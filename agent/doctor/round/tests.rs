@@ -1,3 +1,5 @@
+//! Rounds over checks that were made up: order, needs, limits, what is told of them.
+
 use std::future::pending;
 
 use super::*;

@@ -8,9 +8,9 @@ mod stream;
 use std::{fmt, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
-use http::{Method, Request, StatusCode, header};
+use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Empty, Limited};
-use hyper::client::conn::http1;
+use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::{net::TcpStream, time::timeout};
@@ -130,14 +130,29 @@ impl Admin {
     }
 
     async fn ask(&self, method: Method, path: &str) -> Result<(StatusCode, Bytes), Error> {
-        let answer = timeout(self.limit, self.exchange(method, path)).await;
+        let failed = |source| Error::Ask { address: self.address, path: path.to_owned(), source };
+        let whole = |answer: Response<Incoming>| async move {
+            let status = answer.status();
+            let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
+            Ok((status, body.map_err(failed)?.to_bytes()))
+        };
+        let answer = timeout(self.limit, self.exchange(method, path, whole)).await;
         answer.unwrap_or_else(|_elapsed| {
             let (path, limit) = (path.to_owned(), self.limit);
             Err(Error::Timeout { address: self.address, path, limit })
         })
     }
 
-    async fn exchange(&self, method: Method, path: &str) -> Result<(StatusCode, Bytes), Error> {
+    /// Asks on a connection of its own, which lasts until the answer is made something of.
+    async fn exchange<T, F>(
+        &self,
+        method: Method,
+        path: &str,
+        then: impl FnOnce(Response<Incoming>) -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
         let address = self.address;
         let failed = |source| Error::Ask { address, path: path.to_owned(), source };
         let request = Request::builder()
@@ -151,11 +166,8 @@ impl Admin {
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|source| failed(source.into()))?;
         let answer = async {
-            let answer =
-                sender.send_request(request).await.map_err(|source| failed(source.into()))?;
-            let status = answer.status();
-            let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
-            Ok((status, body.map_err(failed)?.to_bytes()))
+            let answer = sender.send_request(request).await;
+            then(answer.map_err(|source| failed(source.into()))?).await
         };
         let mut answer = std::pin::pin!(answer);
         tokio::select! {

@@ -17,6 +17,7 @@ mod identity;
 mod key;
 mod pem;
 mod spiffe;
+mod unjudged;
 
 pub use bundle::Bundle;
 pub use chain::Chain;
@@ -28,3 +29,4 @@ pub use identity::Identity;
 pub use key::{KeyForm, KeyKind, PrivateKey, UnknownKeyKind};
 pub use pem::Broken;
 pub use spiffe::SpiffeId;
+pub use unjudged::Unjudged;

@@ -6,18 +6,16 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
+use hawser_pki::Unjudged;
 use hawser_rt::{Chain, Clock, Throttle};
 use parking_lot::Mutex;
 use rustls::{
-    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
-    client::{
-        Resumption,
-        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    },
+    ClientConfig, RootCertStore,
+    client::Resumption,
     crypto::{CryptoProvider, aws_lc_rs},
     time_provider::TimeProvider,
 };
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject as _};
+use rustls_pki_types::{CertificateDer, UnixTime, pem::PemObject as _};
 use tokio::time::Instant;
 use tracing::warn;
 
@@ -56,7 +54,7 @@ impl Trust {
 
     /// For a host whose certificate the operator does not want looked at.
     pub(crate) fn blind(&self) -> Result<Arc<ClientConfig>, Error> {
-        let verifier = Arc::new(Anybody(Arc::clone(&self.provider)));
+        let verifier = Arc::new(Unjudged(Arc::clone(&self.provider)));
         let builder = self.builder()?.dangerous().with_custom_certificate_verifier(verifier);
         Ok(Arc::new(plain(builder.with_no_client_auth())))
     }
@@ -104,47 +102,6 @@ struct Wall(Clock);
 impl TimeProvider for Wall {
     fn current_time(&self) -> Option<UnixTime> {
         self.0.now().duration_since(UNIX_EPOCH).ok().map(UnixTime::since_unix_epoch)
-    }
-}
-
-/// Believes every certificate; that the server has its key is still checked.
-#[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _certificate: &CertificateDer<'_>,
-        _chain: &[CertificateDer<'_>],
-        _name: &ServerName<'_>,
-        _ocsp: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, certificate, signed, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, certificate, signed, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
     }
 }
 

@@ -5,11 +5,10 @@
 use std::io;
 
 use bytes::{Buf as _, Bytes};
-use http::{Request, header};
-use http_body_util::{BodyExt as _, Empty};
-use hyper::{body::Incoming, client::conn::http1};
-use hyper_util::rt::TokioIo;
-use tokio::{net::TcpStream, sync::mpsc, task::spawn_blocking, time::timeout};
+use http::{Method, Response};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use tokio::{sync::mpsc, task::spawn_blocking, time::timeout};
 
 use super::{Admin, LIMIT};
 use crate::Error;
@@ -36,17 +35,7 @@ impl Admin {
     {
         let address = self.address;
         let failed = |source| Error::Ask { address, path: path.to_owned(), source };
-        let request = Request::get(path)
-            .header(header::HOST, address.to_string())
-            .body(Empty::<Bytes>::new())
-            .map_err(|source| failed(source.into()))?;
-        let connected = TcpStream::connect(address).await;
-        let stream = connected.map_err(|source| Error::Connect { address, source })?;
-        let (mut sender, connection) =
-            http1::handshake(TokioIo::new(stream)).await.map_err(|source| failed(source.into()))?;
-        let answer = async {
-            let answer =
-                sender.send_request(request).await.map_err(|source| failed(source.into()))?;
+        let passed_on = |answer: Response<Incoming>| async move {
             if !answer.status().is_success() {
                 let (path, status) = (path.to_owned(), answer.status().as_u16());
                 return Err(Error::Status { address, path, status });
@@ -58,12 +47,7 @@ impl Admin {
             drop(octets);
             reader.await.map_err(|source| failed(source.into()))
         };
-        let mut answer = std::pin::pin!(answer);
-        tokio::select! {
-            answer = &mut answer => answer,
-            // An answer may be whole before its connection ends; if not, it knows by itself.
-            _ = connection => answer.await,
-        }
+        self.exchange(Method::GET, path, passed_on).await
     }
 }
 

@@ -8,7 +8,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::mpsc,
     task::JoinSet,
 };
@@ -90,9 +90,13 @@ fn tcp(address: SocketAddr) -> Method {
     Method::Tcp(Tcp { host: Some(address.ip().to_string()), port: address.port() })
 }
 
-/// An address where nobody listens.
-async fn nobody() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+/// An address where nobody listens: it is taken while the socket is there, so that no other test
+/// gets it.
+fn nobody() -> (TcpSocket, SocketAddr) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = socket.local_addr().unwrap();
+    (socket, address)
 }
 
 #[tokio::test]
@@ -104,7 +108,7 @@ async fn a_port_that_takes_a_connection_is_well_and_one_that_does_not_is_not() {
     let heard = workload.heard().await;
     assert_eq!(heard.from.ip().to_string(), "127.0.0.6", "interception lets it alone");
     assert_eq!(heard.request, "");
-    let nobody = nobody().await;
+    let (_taken, nobody) = nobody();
     let reason = ask(tcp(nobody)).await.unwrap_err();
     assert!(reason.starts_with(&format!("cannot connect to {nobody}: Connection refused")));
 }
@@ -171,7 +175,8 @@ fn a_target_is_shown_as_people_write_it() {
 #[tokio::test]
 async fn all_that_a_probe_asks_has_to_be_well() {
     let workload = Workload::says(vec![String::new()]).await;
-    let (well, ill) = (tcp(workload.address), tcp(nobody().await));
+    let (_taken, nobody) = nobody();
+    let (well, ill) = (tcp(workload.address), tcp(nobody));
     for (methods, reasons) in [
         (vec![], 0),
         (vec![well.clone(), well.clone()], 0),

@@ -102,7 +102,7 @@ async fn a_server_that_does_not_serve_is_not_and_the_reason_is_what_it_says() {
 
 #[tokio::test]
 async fn what_is_no_grpc_server_is_not_well() {
-    let nobody = nobody().await;
+    let (_taken, nobody) = nobody();
     let reason = ask(at(nobody.port(), "")).await.unwrap_err();
     assert!(reason.starts_with(&format!("cannot connect to {nobody}: ")), "{reason}");
 

@@ -59,7 +59,7 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
 async fn measure_all(options: &Options) -> Result<()> {
     let dir = tempfile::Builder::new().prefix("hawser-bench-").tempdir()?;
     let field = Field::open(&options.hawser, dir.path()).await?;
-    let mut proxies = vec![Proxy::Copy, Proxy::Hawser, Proxy::HawserTls];
+    let mut proxies = vec![Proxy::Copy, Proxy::HawserPass, Proxy::Hawser, Proxy::HawserTls];
     match &options.pilot_agent {
         Some(path) => proxies.push(Proxy::PilotAgent(path.clone())),
         None => print("no row for pilot-agent: PILOT_AGENT gives no path"),

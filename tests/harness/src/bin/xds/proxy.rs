@@ -19,7 +19,9 @@ use tokio::process::Command;
 pub(crate) enum Proxy {
     /// Copies bytes.
     Copy,
-    /// The agent, to istiod's plaintext port.
+    /// The agent that keeps nothing of what passes, to istiod's plaintext port.
+    HawserPass,
+    /// The agent as it is: what passes is kept on disk.
     Hawser,
     /// The agent, with TLS.
     HawserTls,
@@ -31,6 +33,7 @@ impl Proxy {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Copy => "copy",
+            Self::HawserPass => "hawser-pass",
             Self::Hawser => "hawser",
             Self::HawserTls => "hawser-tls",
             Self::PilotAgent(_) => "pilot-agent",
@@ -68,8 +71,9 @@ impl Field {
     pub(crate) async fn start(&self, proxy: &Proxy) -> Result<Running> {
         match proxy {
             Proxy::Copy => self.copy().await,
-            Proxy::Hawser => self.hawser(self.istiod.plaintext_addr()).await,
-            Proxy::HawserTls => self.hawser(self.istiod.addr()).await,
+            Proxy::HawserPass => self.hawser(self.istiod.plaintext_addr(), &["xds.keep=0"]).await,
+            Proxy::Hawser => self.hawser(self.istiod.plaintext_addr(), &[]).await,
+            Proxy::HawserTls => self.hawser(self.istiod.addr(), &[]).await,
             Proxy::PilotAgent(path) => self.pilot_agent(path).await,
         }
     }
@@ -83,13 +87,14 @@ impl Field {
         running(command, socket, &self.dir.join("copy.log")).await
     }
 
-    async fn hawser(&self, istiod: SocketAddr) -> Result<Running> {
+    async fn hawser(&self, istiod: SocketAddr, besides: &[&str]) -> Result<Running> {
         let settings = [
             format!("istiod.address={istiod}"),
             format!("istiod.ca_address={}", self.mesh.istiod.addr()),
             format!("istiod.server_name={}", hawser_harness::istiod::SERVER_NAME),
         ];
-        let flags: Vec<_> = settings.iter().flat_map(|one| ["--set", one.as_str()]).collect();
+        let settings = settings.iter().map(String::as_str).chain(besides.iter().copied());
+        let flags: Vec<_> = settings.flat_map(|one| ["--set", one]).collect();
         let agent = self.vm.start_with(&flags, &[]).await?;
         let socket = self.vm.root().join("run/hawser/xds.sock");
         Ok(Running { pid: agent.pid(), socket, process: agent.into() })

@@ -5,12 +5,14 @@ TARGET  := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 HAWSER  := $(TARGET)/debug/hawser
 PROFILE ?= dist
 DIR     ?=
+MODE    ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help demo mesh build test lint unit scenarios e2e tools packages bench-dns bench-xds fuzz clean
 
 help:
 	@echo "make demo      a VM joins an embedded mesh, with a real Envoy (KEEP=1 leaves it up)"
+	@echo "               MODE=standalone: a machine with a file of services, and without istiod"
 	@echo "make mesh      the mesh alone, to join by hand"
 	@echo "make test      every check and test: lint, unit, scenarios"
 	@echo "make e2e       of those, a booted machine with the package, from install to purge"
@@ -23,7 +25,7 @@ build:
 	$(CARGO) build --locked --workspace --bins
 
 demo: build
-	$(TARGET)/debug/demo --hawser $(HAWSER) $(if $(DIR),--dir $(DIR)) $(if $(KEEP),--keep)
+	$(TARGET)/debug/demo --hawser $(HAWSER) $(if $(MODE),--mode $(MODE)) $(if $(DIR),--dir $(DIR)) $(if $(KEEP),--keep)
 
 mesh: build
 	$(TARGET)/debug/mesh $(if $(DIR),--dir $(DIR))

@@ -11,19 +11,22 @@ use hawser_istiod::{Credentials, Istiod, Roots, credential::TokenSource, token};
 use hawser_node::{Node, addresses};
 use hawser_pki::{Bundle, Chain, SpiffeId};
 use hawser_rt::{Chain as Causes, Clock};
+use hawser_services::Services;
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use crate::{
     config::{
-        Config, parse,
+        self, Config, parse,
         paths::{self, Paths},
         problem::{Problem, Problems},
+        services::Wins,
         setting,
         source::{self, Sources, read_text},
         values::Values,
     },
     options,
+    services::Wanted,
 };
 
 /// How much there has to be of what istiod is asked with.
@@ -44,6 +47,12 @@ pub fn all(paths: &Paths, sources: &Sources, token: Token) -> Result<Config, Pro
         Ok(config) => (usable(config), Files::of(config)),
         Err(problems) => (problems.0.clone(), Files::guessed(paths, &sources.values)),
     };
+    if let (Ok(config), Token::Needed) = (&loaded, token) {
+        problems.extend(shown_to_vault(config));
+    }
+    // Nobody is asked for a certificate where there is no istiod.
+    let alone = loaded.as_ref().is_ok_and(Config::is_alone);
+    let token = if alone { Token::Irrelevant } else { token };
     // An agent that starts has other roots than those of the file, and DNS to answer besides: what
     // is wrong with these is told by the dial.
     if token != Token::Irrelevant {
@@ -56,6 +65,52 @@ pub fn all(paths: &Paths, sources: &Sources, token: Token) -> Result<Config, Pro
         Ok(config) if problems.is_empty() => Ok(config),
         _ => Err(Problems(problems)),
     }
+}
+
+/// The file of services as the settings have it, whatever else is wrong with them.
+#[derive(Debug)]
+pub(crate) struct ServicesFile {
+    /// Whether it is read at all.
+    pub(crate) used: bool,
+    pub(crate) wanted: Wanted,
+}
+
+impl ServicesFile {
+    pub(crate) fn said(paths: &Paths, values: &Values) -> Self {
+        let said = |key| setting::find(key).map(|known| values.setting(known).value);
+        let said = |key| said(key).filter(|text| !text.is_empty());
+        let file = match said("services.file").as_deref() {
+            None | Some("none") => paths.services(),
+            Some(file) => PathBuf::from(file),
+        };
+        let used = match said("services.use").as_deref().map(str::trim) {
+            Some("off") => false,
+            Some("alone" | "beside") => true,
+            _ => file.exists(),
+        };
+        let low_ports = said("services.low_ports").and_then(|text| text.parse().ok());
+        let settings = config::services::Services {
+            file,
+            beside: false,
+            wins: Wins::File,
+            low_ports: low_ports.unwrap_or(0),
+        };
+        let trust_domain = said("node.trust_domain").unwrap_or_default();
+        let namespace = said("node.namespace").unwrap_or_default();
+        Self { used, wanted: Wanted { settings, trust_domain, namespace } }
+    }
+
+    /// What it says; or all that is wrong with it.
+    pub(crate) fn read(&self) -> Result<Services, Vec<Problem>> {
+        self.wanted.check().map_err(|problems| problems.0.iter().map(in_file).collect())
+    }
+}
+
+/// What is wrong with the file, as a line among those about settings.
+fn in_file(problem: &hawser_services::Problem) -> Problem {
+    let hawser_services::Problem { place, what, found, expected } = problem;
+    let found = if found.is_empty() { String::new() } else { format!("found {found}: ") };
+    Problem::with(format!("{place}: {what}"), format!("{found}expected {expected}"))
 }
 
 /// What single settings do not show: headers that cannot be sent, a node that cannot be named.
@@ -141,6 +196,21 @@ impl Files {
         };
         wrong.map(|wrong| Problem::with(path.display().to_string(), wrong))
     }
+}
+
+/// What Vault is to be shown, and is believed by, where certificates come from there.
+fn shown_to_vault(config: &Config) -> Vec<Problem> {
+    let Source::Vault { role, .. } = &config.identity.source else { return Vec::new() };
+    let unread = role.login.files().into_iter().filter_map(|path| {
+        let error = read_text(&path).map(Zeroizing::new).err()?;
+        let what = format!("cannot be read: {error}; Vault is to be shown it");
+        Some(Problem::with(path.display().to_string(), what))
+    });
+    let ca = role
+        .ca
+        .iter()
+        .filter_map(|path| Some(Problem::with(path.display().to_string(), root_file(path).err()?)));
+    unread.chain(ca).collect()
 }
 
 /// Whether there is a pair from elsewhere that istiod can be shown: this machine's, and valid now.

@@ -13,12 +13,14 @@ mod explain;
 mod identity;
 mod intercept;
 mod join;
+mod laptop;
 mod leave;
 mod loglevel;
 mod maintenance;
 mod manual;
 mod pilot;
 mod run;
+mod services;
 pub(crate) mod span;
 mod status;
 mod version;
@@ -112,6 +114,7 @@ enum Command {
     Join(join::Join),
     Leave(leave::Leave),
     Run(run::Run),
+    Laptop(laptop::Laptop),
     Check(check::Check),
     Config(config::Show),
     Status(status::Status),
@@ -125,6 +128,7 @@ enum Command {
     Envoy(envoy::Envoy),
     Identity(identity::Identity),
     Intercept(intercept::Intercept),
+    Services(services::Services),
     Xds(xds::Xds),
     Completions(completions::Completions),
     #[command(hide = true)]
@@ -138,6 +142,7 @@ impl Command {
             Self::Join(join) => join.run(context),
             Self::Leave(leave) => leave.run(context),
             Self::Run(run) => run.run(context),
+            Self::Laptop(laptop) => laptop.run(context),
             Self::Check(check) => check.run(context),
             Self::Config(show) => show.run(context),
             Self::Status(status) => status.run(context),
@@ -151,6 +156,7 @@ impl Command {
             Self::Envoy(envoy) => envoy.run(context),
             Self::Identity(identity) => identity.run(context),
             Self::Intercept(intercept) => intercept.run(context),
+            Self::Services(services) => services.run(context),
             Self::Xds(xds) => xds.run(context),
             Self::Completions(completions) => completions.run(context),
             Self::Manual(manual) => manual.run(context),

@@ -20,6 +20,7 @@ pub mod problem;
 pub mod proxy;
 pub mod relay;
 pub mod roots;
+pub mod services;
 pub mod setting;
 pub mod source;
 pub mod values;
@@ -38,12 +39,13 @@ use self::{
     dns::Dns,
     envoy::Envoy,
     export::Export,
-    identity::Identity,
+    identity::{Identity, Mesh},
     intercept::Intercept,
     paths::Paths,
     problem::{Problem, Problems},
     relay::Relay,
     roots::Believed,
+    services::Services,
     setting::Setting,
     source::Sources,
     values::Values,
@@ -70,6 +72,8 @@ pub struct Config {
     pub export: Option<Export>,
     /// How configuration is carried.
     pub relay: Relay,
+    /// The file of services, if there is one.
+    pub services: Option<Services>,
     /// The DNS proxy, if it is wanted.
     pub dns: Option<Dns>,
     /// Envoy, and its bootstrap.
@@ -156,6 +160,11 @@ impl Config {
             _ => Err(Problems(problems)),
         }
     }
+
+    /// Whether there is no istiod, but a file of services.
+    pub fn is_alone(&self) -> bool {
+        self.services.as_ref().is_some_and(|services| !services.beside)
+    }
 }
 
 /// Reads settings and collects what is wrong with them.
@@ -172,18 +181,24 @@ impl Reader<'_> {
         let istiod = self.istiod("istiod.address", "istiod.root_cert", paths);
         let ca = self.istiod("istiod.ca_address", "istiod.ca_root_cert", paths);
         let connect_timeout = self.required("istiod.connect_timeout", parse::some_time);
-        let identity = self.identity(paths, sources);
+        let services = self.services(paths, sources);
+        let alone = matches!(services, Some(Some(Services { beside: false, .. })));
+        let mesh = if alone { Mesh::Unknown } else { Mesh::Istiod };
+        let identity = self.identity(paths, sources, mesh);
         let export = self.export(paths, identity.as_ref().map(|identity| &identity.source));
         let relay = self.relay();
-        let dns = self.dns();
-        let envoy = self.envoy();
-        let intercept = self.intercept();
+        let (mut dns, envoy) = (self.dns(), self.envoy());
+        let mut intercept = self.intercept();
+        if alone {
+            self.without_mesh(paths, &mut dns, &mut intercept);
+        }
         let health = self.health();
         let status = self.required("status.listen", parse::socket);
         let port = self.port();
         self.required("log.level", |text| text.parse::<crate::log::level::Filter>().ok());
         self.required("log.format", |text| text.parse::<crate::log::Format>().ok());
 
+        self.told_beside(services.as_ref(), relay.as_ref());
         if let (Some(Envoy { foreground: true, .. }), Some(Identity { only: true, .. })) =
             (&envoy, &identity)
         {
@@ -208,6 +223,7 @@ impl Reader<'_> {
             identity: identity?,
             export: export?,
             relay: relay?,
+            services: services?,
             dns: dns?,
             envoy,
             intercept: intercept?,

@@ -17,6 +17,7 @@ pub(crate) mod patient;
 mod ports;
 pub(crate) mod round;
 mod rules;
+mod services;
 mod units;
 
 use std::{future::Future, pin::Pin};
@@ -107,11 +108,12 @@ pub(crate) struct Group {
 }
 
 /// All of them, in the order in which they are looked at.
-pub(crate) fn groups() -> [Group; 8] {
+pub(crate) fn groups() -> [Group; 9] {
     [
         Group { name: "machine", checks: machine::CHECKS },
         Group { name: "credentials", checks: credentials::CHECKS },
         Group { name: "istiod", checks: istiod::CHECKS },
+        Group { name: "services", checks: services::CHECKS },
         Group { name: "agent", checks: agent::CHECKS },
         Group { name: "dns", checks: dns::CHECKS },
         Group { name: "rules", checks: rules::CHECKS },

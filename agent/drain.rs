@@ -1,5 +1,6 @@
 //! A machine that is being taken out of the mesh: istiod is told that it is not well, and so is
-//! whoever asks `/healthz/ready`, while Envoy still serves what is open.
+//! whoever asks `/healthz/ready`, while Envoy still serves what is open. Where there is no istiod, the
+//! latter is who has to hear of it: the load balancer before a group of machines.
 //!
 //! It is begun when Envoy is to stop, and over when one has been started again.
 
@@ -9,6 +10,8 @@ use hawser_xds::Seen;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use crate::services::Standing;
+
 /// Whether the machine is being taken out of the mesh. Clones are of the same machine.
 #[derive(Debug, Clone)]
 pub struct Drain {
@@ -17,6 +20,7 @@ pub struct Drain {
     probed: bool,
     seen: Option<Seen>,
     inbound: Vec<u16>,
+    services: Option<watch::Receiver<Arc<Standing>>>,
 }
 
 /// What came of it.
@@ -46,13 +50,22 @@ pub enum Deaf {
     /// It cannot be told at the moment, and will be.
     #[error("no stream of Envoy's is joined to istiod")]
     NotJoined,
+    /// There is none that could: who asks whether this machine is ready is told.
+    #[error("there is no istiod: a load balancer is told that asks /healthz/ready")]
+    Alone,
 }
 
 impl Drain {
     /// Of a machine that is `probed` for the mesh or not, and that is told of on Envoy's stream if
     /// there is one. What comes in goes to the ports `inbound`.
     pub(crate) fn new(probed: bool, seen: Option<Seen>, inbound: Vec<u16>) -> Self {
-        Self { on: Arc::new(watch::Sender::new(false)), probed, seen, inbound }
+        Self { on: Arc::new(watch::Sender::new(false)), probed, seen, inbound, services: None }
+    }
+
+    /// The same of a machine that has a file of services.
+    pub(crate) fn with(mut self, services: Option<watch::Receiver<Arc<Standing>>>) -> Self {
+        self.services = services;
+        self
     }
 
     /// Begins, or goes on.
@@ -63,12 +76,36 @@ impl Drain {
         }
         let deaf = self.deaf();
         let reason = deaf.map(|deaf| deaf.to_string());
-        Told { told: deaf.is_none(), reason, deaf, inbound: self.inbound.clone() }
+        let told = deaf.is_none_or(|deaf| deaf == Deaf::Alone);
+        Told { told, reason, deaf, inbound: self.ports() }
+    }
+
+    /// Where Envoy takes what others send here. One that calls for others takes it where its own
+    /// programs would call.
+    fn ports(&self) -> Vec<u16> {
+        let mut ports = self.inbound.clone();
+        let Some(standing) = self.services.as_ref().map(|services| services.borrow().clone())
+        else {
+            return ports;
+        };
+        let services = &standing.services;
+        ports.extend(services.inbound.iter().map(|inbound| inbound.port.get()));
+        if services.forwarder.is_some() {
+            ports.extend(services.services.iter().map(|service| standing.port(service)));
+        }
+        ports.sort_unstable();
+        ports.dedup();
+        ports
+    }
+
+    fn is_alone(&self) -> bool {
+        self.services.as_ref().is_some_and(|services| !services.borrow().beside)
     }
 
     /// Why the mesh would not hear how the machine is.
     pub(crate) fn deaf(&self) -> Option<Deaf> {
         match &self.seen {
+            _ if self.is_alone() => Some(Deaf::Alone),
             _ if !self.probed => Some(Deaf::NotProbed),
             Some(seen) if seen.standing().joined > 0 => None,
             Some(_) | None => Some(Deaf::NotJoined),

@@ -22,6 +22,7 @@ pub mod log;
 pub mod maintenance;
 mod options;
 mod prepare;
+pub mod services;
 pub mod status;
 mod wellness;
 
@@ -94,7 +95,7 @@ pub async fn run(
         warn!(%error, "a crash may leave a core with the key in it");
     }
     let prepared = prepare::all(&config, &mut notifier).await?;
-    let Prepared { node, store, seal, sds, status, says, mesh, bound, lock } = prepared;
+    let Prepared { node, store, seal, sds, status, says, mesh, services, bound, lock } = prepared;
     let past = Arc::new(Past::begin(&config.paths, SystemTime::now()));
     let mut agent = Agent::new(&config);
     status::count_doors(&agent.metrics, bound.claims());
@@ -103,6 +104,7 @@ pub async fn run(
     let (add_trust, mesh_trust) = watch::channel(None);
 
     let store = Arc::new(store);
+    let services = services.map(|begun| (begun, Arc::clone(&store)));
     let flow = agent.identity(Arc::clone(&store), seal, mesh_trust, asked)?;
     let secrets = agent.secrets(sds, &flow);
     let exported = agent.export(&flow);
@@ -131,7 +133,8 @@ pub async fn run(
     if let Some(mesh) = mesh {
         facts.node = agent.whereabouts(node);
         let kept = (Maintenance::kept(store, agent.clock.clone()), facts.identity.identity.clone());
-        facts.mesh = Some(agent.mesh(mesh, facts.node.clone(), istiod, add_trust, kept)?);
+        let sources = agent.sources(istiod, services);
+        facts.mesh = Some(agent.mesh(mesh, facts.node.clone(), sources, add_trust, kept)?);
     }
     let Agent { mut tasks, clock, .. } = agent;
     let told = facts.clone();
@@ -259,12 +262,26 @@ impl<'a> Agent<'a> {
         Some(exported)
     }
 
+    /// Where configuration comes from: istiod, the file of services, or both.
+    fn sources(
+        &mut self,
+        istiod: Istiod,
+        services: Option<(services::Begun, Arc<Store>)>,
+    ) -> services::Sources {
+        let begun = services.as_ref().map(|(begun, _)| begun);
+        let (sources, outlets) = services::Sources::new(istiod, begun);
+        if let Some(((begun, store), outlets)) = services.zip(outlets) {
+            self.tasks.spawn("services", |stop| services::follow(begun, store, outlets, stop));
+        }
+        sources
+    }
+
     /// Configuration, names, and Envoy: what a machine does besides keeping its certificate.
     fn mesh(
         &mut self,
         mesh: Mesh,
         node: watch::Receiver<Arc<Node>>,
-        istiod: Istiod,
+        sources: services::Sources,
         add_trust: watch::Sender<Option<Arc<Bundle>>>,
         (maintenance, identity): (Maintenance, watch::Receiver<Option<Arc<Identity>>>),
     ) -> anyhow::Result<status::Mesh> {
@@ -278,7 +295,9 @@ impl<'a> Agent<'a> {
         let seen = Seen::default();
         status::metrics::of_istiod(&self.metrics, &seen);
         let probes = options::probes(config);
+        let services = sources.file.as_ref().map(services::Followed::standing);
         let drain = Drain::new(!probes.is_empty(), Some(seen.clone()), options::inbound(config));
+        let drain = drain.with(services.clone());
         let clock = self.clock.clone();
         let wellness =
             Wellness { drain: drain.clone(), maintenance: maintenance.clone(), identity, clock };
@@ -289,6 +308,15 @@ impl<'a> Agent<'a> {
         // Names of the last run outlive an empty table as those do that istiod has sent. Whoever
         // waits for news does not hear of them.
         let kept = dns.as_ref().and_then(|dns| dns.proxy.names()).map(|known| known.names);
+        let (kept, named) = match sources.file.clone().filter(|_| !sources.is_alone()) {
+            None => (kept, named),
+            Some(file) => {
+                let kept = kept.map(|kept| file.of_mesh(&kept));
+                let (mesh_named, mesh) = watch::channel(kept.clone());
+                self.tasks.spawn("joined names", |stop| file.join(mesh, named, stop));
+                (kept, mesh_named)
+            }
+        };
         named.send_if_modified(|names| {
             *names = kept;
             false
@@ -305,9 +333,14 @@ impl<'a> Agent<'a> {
             dns,
             admin,
             envoy: supervised.as_ref().map(|_| envoy),
+            services,
         };
+        if let Some(services) = &facts.services {
+            status::services::register(&self.metrics, services);
+        }
+        let alone = sources.is_alone();
         let parts = hawser_xds::Parts {
-            source: Arc::new(istiod.clone()),
+            source: sources.configuration,
             shelf,
             modules,
             health,
@@ -317,9 +350,9 @@ impl<'a> Agent<'a> {
         let (relayed, noted) = (options::relay(config, peers), seen.clone());
         let relay = move |stop| hawser_xds::serve(xds, relayed, parts, noted, stop);
         self.tasks.spawn_apart("xds", relay).context("start a thread for configuration")?;
-        let trust = config.relay.trust_bundle.then_some(add_trust);
+        let trust = (config.relay.trust_bundle && !alone).then_some(add_trust);
         let own = hawser_xds::Own { names: named, trust };
-        self.tasks.spawn("own", |stop| hawser_xds::follow(node, istiod, own, seen, stop));
+        self.tasks.spawn("own", |stop| hawser_xds::follow(node, sources.own, own, seen, stop));
         if let Some(supervised) = supervised {
             self.tasks.spawn("envoy", |stop| hawser_envoy::supervise::run(supervised, stop));
         }

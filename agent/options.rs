@@ -82,6 +82,7 @@ pub(crate) fn identity(
     let identity = &config.identity;
     hawser_identity::Options {
         id: config.node.id.clone(),
+        expected: (!config.is_alone()).then(|| config.node.id.clone()),
         source: identity.source.clone(),
         key: identity.key,
         ttl: identity.ttl,

@@ -30,6 +30,7 @@ use crate::{
     addresses::Addresses,
     config::{Config, paths::Paths},
     options,
+    services::{self, Begun, Wanted},
 };
 
 /// What was opened.
@@ -42,6 +43,8 @@ pub(crate) struct Prepared {
     pub(crate) says: Door,
     /// What a machine needs that does more than keep certificates.
     pub(crate) mesh: Option<Mesh>,
+    /// The file of services, if there is one.
+    pub(crate) services: Option<Begun>,
     pub(crate) bound: Bound,
     /// Given back when everything else is.
     pub(crate) lock: Lock,
@@ -101,8 +104,9 @@ impl Drop for Bound {
 pub(crate) async fn all(config: &Config, notifier: &mut Notifier) -> anyhow::Result<Prepared> {
     let addresses = Addresses::new(config);
     let node = node(config, addresses.now().await)?;
-    let (id, istiod) = (&config.node.id, &config.istiod);
-    info!(message_id = STARTED.id, node = node.id, %id, %istiod, "hawser starts");
+    let id = &config.node.id;
+    let istiod = if config.is_alone() { "none".to_owned() } else { config.istiod.to_string() };
+    info!(message_id = STARTED.id, node = node.id, %id, istiod, "hawser starts");
     directories(&config.paths)?;
     // Before anything is touched: two agents would take each other's place by turns.
     let lock = Lock::take(&config.paths.lock())?;
@@ -112,6 +116,8 @@ pub(crate) async fn all(config: &Config, notifier: &mut Notifier) -> anyhow::Res
     }
     let store = Store::open(&config.paths.state()).context("open the state directory")?;
     let paths = &config.paths;
+    let services = Wanted::of(config).filter(|_| !config.identity.only);
+    let services = services.map(|wanted| services::begin(wanted, &store)).transpose()?;
     let mut bound = Bound::default();
     let sds = bound.bind_kept(&paths.sds_socket(), ANYBODY, notifier);
     let sds = sds.context("serve certificates")?;
@@ -132,7 +138,7 @@ pub(crate) async fn all(config: &Config, notifier: &mut Notifier) -> anyhow::Res
         false => {
             let xds = bound.bind_kept(&paths.xds_socket(), ANYBODY, notifier);
             let xds = xds.context("serve configuration")?;
-            let dns = dns(config, notifier)?;
+            let dns = dns(config, services.as_ref(), notifier)?;
             Some(mesh(config, &node, status.local_addr()?, xds, dns)?)
         }
     };
@@ -140,7 +146,7 @@ pub(crate) async fn all(config: &Config, notifier: &mut Notifier) -> anyhow::Res
         warn!(name, "a socket that was handed over is of no use");
         notifier.remove(&name);
     }
-    Ok(Prepared { node, store, seal, sds, status, says, mesh, bound, lock })
+    Ok(Prepared { node, store, seal, sds, status, says, mesh, services, bound, lock })
 }
 
 fn mesh(
@@ -168,9 +174,12 @@ fn mesh(
 /// is answered, and new ones for the rest, which are kept from now on.
 fn dns(
     config: &Config,
+    services: Option<&Begun>,
     notifier: &mut Notifier,
 ) -> anyhow::Result<Option<(Sockets, hawser_dns::Options)>> {
     let Some(dns) = &config.dns else { return Ok(None) };
+    let forwarder = services.and_then(|begun| begun.standing.services.forwarder.as_ref());
+    let dns = &options::dns::with(dns, forwarder);
     let options = options::dns(config, dns)?;
     let handed = notifier.handed();
     let names: Vec<_> = handed.iter().map(|handed| handed.name.clone()).collect();

@@ -19,6 +19,7 @@ mod ndsz;
 pub mod past;
 pub mod port;
 pub mod registration;
+pub mod services;
 pub mod units;
 mod vips;
 mod web;
@@ -49,6 +50,7 @@ pub use self::{
     dns::DnsStatus,
     identity::IdentityStatus,
     mesh::{EnvoyStatus, HealthStatus, IstiodStatus, Mesh, RelayStatus, TypeStatus, VersionStatus},
+    services::ServicesStatus,
 };
 
 /// Where every fact of a snapshot comes from.
@@ -132,7 +134,11 @@ pub struct Snapshot {
     pub node: String,
     pub identity: IdentityStatus,
     pub secrets: SecretStatus,
-    /// This and what follows is null on a machine that only keeps certificates.
+    /// Null where there is no file of services.
+    #[serde(default)]
+    pub services: Option<ServicesStatus>,
+    /// Null on a machine without istiod, whose services are all in a file. This and what follows is
+    /// null on a machine that only keeps certificates.
     pub istiod: Option<IstiodStatus>,
     pub names: Option<usize>,
     pub relay: Option<RelayStatus>,
@@ -197,9 +203,10 @@ impl Facts {
                 accepted: self.secrets.accepted(),
                 rejected: self.secrets.rejected(),
             },
+            registration: mesh.istiod.as_ref().map(|_| RegistrationStatus::of(&node, mesh.joined)),
+            services: mesh.services,
             istiod: mesh.istiod,
             names: mesh.names,
-            registration: self.mesh.as_ref().map(|_| RegistrationStatus::of(&node, mesh.joined)),
             relay: mesh.relay,
             health: mesh.health,
             dns: mesh.dns,

@@ -22,6 +22,7 @@ done
 file 644 "$here/systemd/hawser.sysusers" usr/lib/sysusers.d/hawser.conf
 file 644 "$here/systemd/hawser.tmpfiles" usr/lib/tmpfiles.d/hawser.conf
 file 644 "$here/systemd/hawser.preset" usr/lib/systemd/system-preset/80-hawser.preset
+file 644 "$here/packaging/low-ports.conf" usr/share/hawser/low-ports.conf
 file 644 "$here/packaging/hawser.logrotate" etc/logrotate.d/hawser
 file 644 "$here/packaging/hawser.catalog" usr/lib/systemd/catalog/hawser.catalog
 
@@ -48,7 +49,7 @@ for text in "$here"/packaging/docs/*; do
     file 644 "$text" "usr/share/doc/hawser/${text##*/}"
 done
 file 644 "$here/LICENSE" usr/share/licenses/hawser/LICENSE
-for example in "$here"/packaging/examples/*; do
+for example in "$here"/packaging/examples/* "$here"/packaging/container/*; do
     mode=644
     [ ! -x "$example" ] || mode=755
     file "$mode" "$example" "usr/share/doc/hawser/examples/${example##*/}"

@@ -14,6 +14,7 @@ want mount mount
 want musl-gcc musl-tools
 want nft nftables
 want ip iproute2
+want buildah buildah
 want iptables iptables
 want rpmbuild rpm
 want lintian lintian

@@ -70,8 +70,8 @@ pub(crate) fn pair(
     {
         return Err((paths::CHAIN, format!("expired {} ago; {ISSUE}", Span(ago))));
     }
-    let (found, expected) = (identity.spiffe_id(), &config.node.id);
-    if found != expected {
+    let (found, expected) = (identity.name(), &config.node.id);
+    if identity.spiffe_id() != Some(expected) {
         let what = format!(
             "it is for {found}, and by cluster.env this machine is {expected}; \
              have both say the same"

@@ -87,7 +87,12 @@ mod tests {
         assert!(table.values().all(|group| group.as_table().unwrap().is_empty()));
         let uncommented = text.replace("\n#", "\n").replace("\n ", "\n# ");
         let table = uncommented.parse::<toml::Table>().unwrap();
-        let names = table.values().map(|group| group.as_table().unwrap().len()).sum::<usize>();
+        let names = table.values().map(settings).sum::<usize>();
         assert_eq!(names, SETTINGS.len());
+    }
+
+    /// How many there are, in groups of groups too.
+    fn settings(value: &toml::Value) -> usize {
+        value.as_table().map_or(1, |group| group.values().map(settings).sum())
     }
 }

@@ -21,10 +21,14 @@ use crate::{
 
 /// Look for what is wrong with this machine, and say what to do
 ///
-/// Looks at clock, disk and kernel, credentials, the way to istiod, the running agent, names,
-/// traffic rules, Envoy and gateways, in an order in which the first thing that is wrong is the one
-/// to mend; that one is the last line. Whatever is wrong is shown with what was seen, why, and what
-/// to do. Nothing is changed. What only root sees is named, and is no fault.
+/// Looks at clock, disk and kernel, credentials, the way to istiod, the file of services and what is
+/// behind its gateways, the running agent, names, traffic rules, Envoy and gateways, in an order in
+/// which the first thing that is wrong is the one to mend; that one is the last line. Whatever is
+/// wrong is shown with what was seen, why, and what to do. Nothing is changed. What only root sees is
+/// named, and is no fault.
+///
+/// Services of the file are called through their gateways with this machine's certificate, a dozen of
+/// them at most; those that speak HTTP are asked `OPTIONS /`, which changes nothing, others nothing.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Doctor {

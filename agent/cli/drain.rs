@@ -27,6 +27,8 @@ use crate::{drain::Told, install::service::Service};
 /// to others is left alone. Each step is told with the time that has passed.
 #[derive(Debug, Args)]
 #[command(after_help = "\
+Without istiod, a load balancer that asks /healthz/ready is who is told: before a group of forwarders, \
+this is the command of its hook for machines that go.\n\n\
 It ends when another Envoy is started, which --undo does. A restart of the agent and a reboot end it \
 too; `hawser maintenance on` is what outlasts them.\n\n\
 Exit codes: 0 done (with --wait: no connection is left), 1 the mesh cannot be told and goes on \
@@ -151,6 +153,10 @@ impl Timeline {
             None => {
                 let wait = wait.as_secs_f64();
                 let text = format!("istiod is told, and the mesh has {wait} s to hear of it");
+                self.say("told", None, &text);
+            }
+            Some(reason) if told.told => {
+                let text = format!("{reason}; it has {} s to hear of it", wait.as_secs_f64());
                 self.say("told", None, &text);
             }
             Some(reason) => {

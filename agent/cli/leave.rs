@@ -11,7 +11,7 @@ use hawser_rt::Chain;
 
 use super::{Context, Exit, ask, complain, intercept::clear, say};
 use crate::{
-    config::{Config, paths, source},
+    config::{Config, paths, services, source},
     install::{
         removal::{self, Thing},
         service::{self, Service},
@@ -174,6 +174,13 @@ fn foreign(context: &Context) {
              joins",
             path.display()
         ));
+    }
+    let sources = source::read(&context.paths, &context.environment, &context.flags);
+    if services::suffice(&context.paths, &sources.values) {
+        say(
+            "note: there is a file of services, with which this machine goes on without the mesh: \
+             `systemctl enable --now hawser`",
+        );
     }
 }
 

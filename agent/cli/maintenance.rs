@@ -126,6 +126,7 @@ fn lines(standing: &Standing, now: i64) -> Vec<String> {
                         .to_owned()
                 }
                 Some(Deaf::NotProbed) => NOT_PROBED.to_owned(),
+                Some(alone @ Deaf::Alone) => alone.to_string(),
             });
         }
     }
@@ -149,7 +150,7 @@ fn in_maintenance(spell: &Spell, now: i64) -> String {
 fn judge(standing: &Standing) -> Exit {
     match (&standing.maintenance, standing.deaf) {
         _ if standing.not_kept.is_some() => Exit::Failed,
-        (None, _) | (Some(_), None) => Exit::Ok,
+        (None, _) | (Some(_), None | Some(Deaf::Alone)) => Exit::Ok,
         (Some(_), Some(Deaf::NotProbed)) => Exit::Failed,
         (Some(_), Some(Deaf::NotJoined)) => Exit::NotNow,
     }

@@ -1,9 +1,11 @@
 //! `hawser manual`: the manual pages, as packages hold them.
 //!
-//! A page is made of what `--help` says, and hawser.toml(5) of the table of settings: what is in the
-//! manual is said nowhere else. What people read beyond that is in `manual/overview.txt`.
+//! A page is made of what `--help` says, hawser.toml(5) of the table of settings, and
+//! hawser-services(5) of the schema: what is in the manual is said nowhere else. What people read
+//! beyond that is in `manual/overview.txt`.
 
 mod page;
+mod services;
 mod settings;
 mod text;
 
@@ -47,11 +49,11 @@ impl Manual {
     }
 }
 
-/// All of them: one for each command that people are shown, and one for the file.
+/// All of them: one for each command that people are shown, and one for each file.
 fn pages(date: &str) -> io::Result<Vec<Page>> {
     let mut command = Cli::command();
     command.build();
-    let mut pages = vec![settings::page(date)?];
+    let mut pages = vec![settings::page(date)?, services::page(date)?];
     page::of(&command, None, date, &mut pages)?;
     Ok(pages)
 }

@@ -1,6 +1,10 @@
 //! `hawser run`: the daemon, in the foreground of whoever starts it.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    convert::Infallible,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::Args;
 use hawser_rt::{Notifier, Stopped};
@@ -14,6 +18,7 @@ use crate::{
         source::{Environment, Flag, Sources},
     },
     log::{self, Log, level::Filter},
+    services,
 };
 
 /// Run the agent
@@ -26,43 +31,72 @@ use crate::{
 /// again; SIGUSR1 asks for a new certificate; SIGTERM and SIGINT stop. What the agent has to say goes
 /// to the journal, or to standard error: there is no log file of its own.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+A machine that has a file of services needs no mesh to join: /etc/hawser/services.yaml, or --services.\n\n\
+Exit codes: 0 stopped as told, 1 a part failed, 75 another agent runs here, 78 wrong configuration or \
+file of services, which `hawser check` tells too.\n\n\
+Examples:\n  hawser run\n  hawser run --services ./services.yaml --envoy")]
 pub(super) struct Run {
     /// Start Envoy and keep it running (envoy.foreground): the one at PATH, or the one that is found
     #[arg(long, value_name = "PATH", num_args = 0..=1)]
     envoy: Option<Option<PathBuf>>,
+    /// The file of services, or a directory of such files (services.file)
+    #[arg(long, value_name = "FILE")]
+    services: Option<PathBuf>,
 }
 
 impl Run {
     pub(super) fn run(self, context: &Context) -> Exit {
         let mut flags = context.flags.clone();
-        let flag = |key: &str, value| Flag { name: "--envoy", key: key.to_owned(), value };
-        flags.extend(self.envoy.iter().map(|_| flag("envoy.foreground", "true".to_owned())));
-        flags.extend(self.envoy.flatten().map(|path| {
-            let path = std::path::absolute(&path).unwrap_or(path);
-            flag("envoy.binary", path.to_string_lossy().into_owned())
-        }));
+        let flag = |name, key: &str, value| Flag { name, key: key.to_owned(), value };
+        let services = self.services.as_deref().map(absolute);
+        flags.extend(services.map(|path| flag("--services", "services.file", path)));
+        let envoy = self.envoy.iter().map(|_| "true".to_owned());
+        flags.extend(envoy.map(|on| flag("--envoy", "envoy.foreground", on)));
+        let binary = self.envoy.flatten().as_deref().map(absolute);
+        flags.extend(binary.map(|path| flag("--envoy", "envoy.binary", path)));
         let (paths, environment) = (context.paths.clone(), context.environment.clone());
         let reading = Reading { paths, environment, flags };
-        let (config, sources) = match reading.read() {
-            Ok(read) => read,
-            Err(problems) => return complain_of(&problems),
-        };
-        let begun = Instant::now();
-        let log = start_log(&sources, context);
-        match serve(config, &context.environment, (reading, sources, log)) {
-            Ok(Stopped::Clean) => Exit::Ok,
-            Ok(stopped) => {
-                tracing::error!(error = %stopped, "agent stops");
-                pause(&context.environment, begun);
-                Exit::Failed
+        match reading.read() {
+            Ok(read) => agent(reading, read, std::future::pending()),
+            Err(problems) => complain_of(&problems),
+        }
+    }
+}
+
+/// A path that was typed, wherever the agent will be.
+pub(super) fn absolute(path: &Path) -> String {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).to_string_lossy().into_owned()
+}
+
+/// Runs the agent in this process until it is told to stop, or a part of it fails. `beside` is run
+/// with it.
+pub(super) fn agent(
+    reading: Reading,
+    (config, sources): (Config, Sources),
+    beside: impl Future<Output = Infallible>,
+) -> Exit {
+    let environment = reading.environment.clone();
+    let begun = Instant::now();
+    let log = start_log(&sources, reading.paths.root(), &environment);
+    match serve(config, &environment, (reading, sources, log), beside) {
+        Ok(Stopped::Clean) => Exit::Ok,
+        Ok(stopped) => {
+            tracing::error!(error = %stopped, "agent stops");
+            pause(&environment, begun);
+            Exit::Failed
+        }
+        Err(error) => {
+            if let Some(problems) = error.downcast_ref() {
+                // systemd does not try that again, so nothing is waited for.
+                services::complain(problems, "and none were kept from before: nothing is started");
+                return Exit::Config;
             }
-            Err(error) => {
-                tracing::error!(error = %hawser_rt::Chain(error.as_ref()), "agent cannot start");
-                pause(&context.environment, begun);
-                match error.downcast_ref() {
-                    Some(hawser_rt::Error::Held { .. }) => Exit::NotNow,
-                    _ => Exit::Failed,
-                }
+            tracing::error!(error = %hawser_rt::Chain(error.as_ref()), "agent cannot start");
+            pause(&environment, begun);
+            match error.downcast_ref() {
+                Some(hawser_rt::Error::Held { .. }) => Exit::NotNow,
+                _ => Exit::Failed,
             }
         }
     }
@@ -81,19 +115,20 @@ fn pause(environment: &Environment, begun: Instant) {
     }
 }
 
-fn start_log(sources: &Sources, context: &Context) -> Log {
+fn start_log(sources: &Sources, root: &Path, environment: &Environment) -> Log {
     let said = |key| setting::find(key).map(|known| sources.values.setting(known).value);
     // Both parse: the configuration was loaded.
     let level = said("log.level").and_then(|text| text.parse::<Filter>().ok()).unwrap_or_default();
     let format = said("log.format").and_then(|text| text.parse().ok());
     let format = format.unwrap_or(log::Format::Auto);
-    log::start(&level, format, context.paths.root(), &context.environment)
+    log::start(&level, format, root, environment)
 }
 
 fn serve(
     config: Config,
     environment: &Environment,
     reading: (Reading, Sources, Log),
+    beside: impl Future<Output = Infallible>,
 ) -> anyhow::Result<Stopped> {
     let watchdog = environment.get("WATCHDOG_USEC").and_then(|text| text.parse().ok());
     let watchdog = watchdog.map(Duration::from_micros);
@@ -103,7 +138,13 @@ fn serve(
     let notifier = notifier.taking(pid, count, names).keeping(environment.get("FDSTORE"));
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build()?;
-    let stopped = runtime.block_on(crate::run(config, notifier, reading));
+    let stopped = runtime.block_on(async {
+        // Neither is taken up again: the process ends with the first, and the other has no end.
+        tokio::select! {
+            stopped = crate::run(config, notifier, reading) => stopped,
+            never = beside => match never {},
+        }
+    });
     // A name that is being looked up may take its time; the process does not wait for it.
     runtime.shutdown_background();
     stopped

@@ -9,7 +9,7 @@ use std::{
 use hawser_dns::{Style, Upstream};
 use hawser_rt::Cidr;
 
-use super::{Reader, parse, problem::Problem};
+use super::{Reader, parse, problem::Problem, values::Source};
 
 /// The DNS proxy.
 #[derive(Debug, Clone)]
@@ -40,6 +40,17 @@ pub struct Dns {
     pub style: Style,
     /// Threads that answer; 0 is one per core.
     pub workers: usize,
+    /// What nobody has said of it.
+    pub open: Open,
+}
+
+/// What the file of services may say, where the settings do not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Open {
+    /// Where programs ask.
+    pub listen: bool,
+    /// Who may ask.
+    pub allow: bool,
 }
 
 /// How programs get here.
@@ -93,12 +104,17 @@ impl Reader<'_> {
             stale: stale?,
             style: style?,
             workers: workers?,
+            open: Open { listen: self.is_unsaid("dns.listen"), allow: self.is_unsaid("dns.allow") },
         };
         if enabled? {
             self.reachable(&dns)?;
             return Some(Some(dns));
         }
         Some(None)
+    }
+
+    fn is_unsaid(&self, key: &str) -> bool {
+        self.values.source_of(key) == Some(Source::Default)
     }
 
     /// What is a mistake only together.

@@ -1,12 +1,15 @@
 //! Where the certificate comes from, with which keys, and what istiod is shown for it: our
 //! settings, and the variables of Istio that say the same in other words.
 
+mod source;
+mod vault;
+
 use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use hawser_identity::{Files, Renewal, Source};
+use hawser_identity::{Renewal, Source};
 use hawser_istiod::credential::TokenSource;
 use hawser_pki::{KeyForm, KeyKind};
 
@@ -44,9 +47,24 @@ pub struct Identity {
     pub only: bool,
 }
 
+/// Who keeps the mesh together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mesh {
+    /// istiod, which may sign and wants to be shown something.
+    Istiod,
+    /// Nobody that this machine knows: it has a file of services.
+    Unknown,
+}
+
 impl Reader<'_> {
-    pub(super) fn identity(&mut self, paths: &Paths, sources: &Sources) -> Option<Identity> {
-        let source = self.source(paths);
+    /// Where there is no istiod, nothing is shown to it.
+    pub(super) fn identity(
+        &mut self,
+        paths: &Paths,
+        sources: &Sources,
+        mesh: Mesh,
+    ) -> Option<Identity> {
+        let source = self.source(paths, sources, mesh);
         let key = self.key();
         let pkcs8 = self.required("identity.pkcs8", parse::boolean);
         let ttl = self.required("identity.ttl", parse::some_time);
@@ -54,6 +72,7 @@ impl Reader<'_> {
         let jitter = self.required("identity.renewal_jitter", parse::part);
         let tokens = self.tokens(paths, sources);
         let provisioned = self.provisioned(paths);
+        let joins = mesh == Mesh::Istiod;
         let crl = self.place("identity.crl", paths, Some(CRL));
         let only = self.required("identity.only", parse::boolean);
 
@@ -65,73 +84,12 @@ impl Reader<'_> {
             ttl: ttl?,
             renewal: Renewal { ratio: ratio?, jitter: jitter? },
             signer: self.text("identity.signer"),
-            tokens: tokens?,
-            provisioned: provisioned?,
+            tokens: tokens?.into_iter().filter(|_| joins).collect(),
+            provisioned: provisioned?.filter(|_| joins),
             crl: crl?.filter(|_| wanted),
             seal: sources.credentials.as_ref().map(|dir| dir.join(SEAL)),
             only: only?,
         })
-    }
-
-    fn source(&mut self, paths: &Paths) -> Option<Source> {
-        let said = self.required("identity.source", |text| match text {
-            "auto" | "istiod" | "files" | "spiffe" => Some(text.to_owned()),
-            _ => None,
-        });
-        let files = self.place("identity.files", paths, None);
-        let socket = self.place("identity.spiffe_socket", paths, None);
-        let gke = self.variable("CA_PROVIDER") == Some("GkeWorkloadCertificate");
-        self.refuse_provider();
-        let named = self.socket_name();
-        // A name of one's own means that there is a provider, and Istio then insists on it.
-        let insists = named != DEFAULT_SOCKET;
-        let socket = socket?.unwrap_or_else(|| paths.at(SPIFFE_SOCKETS).join(named));
-        let istio = paths.at(SPIFFE_CREDENTIALS);
-        let mounted = self.flag("FILE_MOUNTED_CERTS").unwrap_or(false);
-        let files = files?;
-        let said_files = files.is_some();
-        let files = match (files, gke, mounted) {
-            (Some(dir), ..) => files_in(&dir, NAMES),
-            (None, true, _) => files_in(&istio, GKE_NAMES),
-            (None, false, true) => files_in(&paths.at(LEGACY), NAMES),
-            (None, false, false) if NAMES.iter().all(|name| istio.join(name).is_file()) => {
-                files_in(&istio, NAMES)
-            }
-            _ => files_in(&paths.at(LEGACY), NAMES),
-        };
-        let found = files.key.starts_with(paths.at(SPIFFE_CREDENTIALS));
-        Some(match said?.as_str() {
-            "istiod" => Source::Authority,
-            "files" => Source::Files(files),
-            "spiffe" => Source::Provider { socket },
-            _ if insists => Source::Provider { socket },
-            _ if said_files || mounted || gke || found => Source::Files(files),
-            _ => Source::Auto { socket },
-        })
-    }
-
-    /// Other authorities than istiod's have an interface of their own, which nobody speaks here.
-    fn refuse_provider(&mut self) {
-        let known = ["", "Citadel", "GkeWorkloadCertificate"];
-        if let Some(said) = self.values.variable("CA_PROVIDER")
-            && !known.contains(&said.value.as_str())
-        {
-            let expected = "expected Citadel (istiod) or GkeWorkloadCertificate";
-            self.problems.push(Problem::wrong("CA_PROVIDER", &said.value, &said.source, expected));
-        }
-    }
-
-    /// The file name of an external provider's socket, as Istio has it.
-    fn socket_name(&mut self) -> String {
-        let Some(said) = self.values.variable(SOCKET_NAME).filter(|said| !said.value.is_empty())
-        else {
-            return DEFAULT_SOCKET.to_owned();
-        };
-        if parse::name(&said.value).is_none() || said.value.starts_with('.') {
-            let expected = "expected the name of a file, without a directory";
-            self.problems.push(Problem::wrong(SOCKET_NAME, &said.value, &said.source, expected));
-        }
-        said.value.clone()
     }
 
     /// Ours, else Istio's three variables: a curve wins over a size, as it does there.
@@ -221,20 +179,10 @@ impl Reader<'_> {
     }
 }
 
-fn files_in(dir: &Path, [key, chain, roots]: [&str; 3]) -> Files {
-    Files { key: dir.join(key), chain: dir.join(chain), roots: dir.join(roots) }
-}
-
 /// Istio's own place for a pair and its root.
 const LEGACY: &str = "etc/certs";
 const PROVISIONED: &str = "identity.provisioned";
-const NAMES: [&str; 3] = ["key.pem", "cert-chain.pem", "root-cert.pem"];
-const GKE_NAMES: [&str; 3] = ["private_key.pem", "certificates.pem", "ca_certificates.pem"];
-const SPIFFE_CREDENTIALS: &str = "var/run/secrets/workload-spiffe-credentials";
-const SPIFFE_SOCKETS: &str = "var/run/secrets/workload-spiffe-uds";
 const CRL: &str = "var/run/secrets/istio/crl/ca-crl.pem";
-const SOCKET_NAME: &str = "WORKLOAD_IDENTITY_SOCKET_FILE";
-const DEFAULT_SOCKET: &str = "socket";
 /// The name of the credential that holds the key.
 pub const SEAL: &str = "hawser.seal";
 

@@ -138,6 +138,13 @@ pub fn name(text: &str) -> Option<String> {
     named.then(|| text.to_owned())
 }
 
+/// A path below an address: words that need no quoting there, with slashes between them.
+pub fn place(text: &str) -> Option<String> {
+    let plain = text.trim_matches('/');
+    let word = |word: &str| !matches!(word, "." | "..") && name(word).is_some();
+    (plain.len() <= MAX_NAME && plain.split('/').all(word)).then(|| plain.to_owned())
+}
+
 /// A user or group, by name or number, whether there is one or not.
 pub fn account(text: &str) -> Option<String> {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | '@' | '$');

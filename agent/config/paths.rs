@@ -43,6 +43,11 @@ impl Paths {
         self.at("etc/hawser/hawser.toml")
     }
 
+    /// The file of services.
+    pub fn services(&self) -> PathBuf {
+        self.at("etc/hawser/services.yaml")
+    }
+
     /// What `hawser join` has installed.
     pub fn bundle(&self) -> PathBuf {
         self.at("etc/hawser/mesh")

@@ -112,6 +112,12 @@ pub fn read(paths: &Paths, environment: &Environment, flags: &[Flag]) -> Sources
         let source = Source::Flag { name: flag.name.to_owned() };
         sources.values.set(&flag.key, flag.value.clone(), source);
     }
+    // A pair in another place names the machine as well, where nobody else does.
+    if let Some(dir) = setting::find(FILES).map(|known| sources.values.setting(known).value)
+        && dir.starts_with('/')
+    {
+        sources.values.lay_certificate(&Path::new(&dir).join(paths::CHAIN));
+    }
     sources.read_hosts(&paths.bundle_file(paths::HOSTS));
     sources.labels = sources.values.downward(&paths.at(paths::POD_LABELS));
     sources.annotations = sources.values.downward(&paths.at(paths::POD_ANNOTATIONS));
@@ -232,7 +238,9 @@ impl Values {
             ("node.service_account", id.service_account()),
         ];
         for (key, value) in named {
-            self.set(key, value.to_owned(), Source::Certificate { path: path.to_owned() });
+            if let Some(Source::Default | Source::Certificate { .. }) = self.source_of(key) {
+                self.set(key, value.to_owned(), Source::Certificate { path: path.to_owned() });
+            }
         }
     }
 
@@ -329,6 +337,7 @@ pub const FIELDS: [(&str, &str); 5] = [
 /// Moves every path under a directory, as `--root` does.
 pub const ROOT_VARIABLE: &str = "HAWSER_ROOT";
 const PROXY_CONFIG: &str = "PROXY_CONFIG";
+const FILES: &str = "identity.files";
 const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 const MAX_FILE: u64 = 1024 * 1024;
 

@@ -13,7 +13,7 @@ use hawser_rt::{
 };
 use tokio::sync::OnceCell;
 
-use super::{Finding, istiod};
+use super::{Finding, istiod, services};
 use crate::{
     bundle::Bundle,
     config::{
@@ -50,6 +50,8 @@ pub(crate) struct Patient {
     pub(crate) now: SystemTime,
     /// What is at istiod's addresses, once somebody has looked.
     pub(super) istiod: OnceCell<Result<istiod::Seen, String>>,
+    /// What is behind the gateways of the file of services, once somebody has called them.
+    pub(super) services: OnceCell<Result<services::Seen, Finding>>,
 }
 
 impl Patient {
@@ -77,6 +79,7 @@ impl Patient {
             called: None,
             now: SystemTime::now(),
             istiod: OnceCell::new(),
+            services: OnceCell::new(),
         }
     }
 
@@ -85,6 +88,16 @@ impl Patient {
     pub(crate) fn bare(root: &Path) -> Self {
         let said = Err(io::ErrorKind::NotFound.into());
         Self::seen(Paths::under(root), &Environment::default(), &[], said)
+    }
+
+    /// Whether it is without istiod, and its services are all in a file.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.config.as_ref().is_ok_and(Config::is_alone)
+    }
+
+    /// Whether it is one of a mesh: it has joined, or has a file of services.
+    pub(crate) fn is_of_a_mesh(&self) -> bool {
+        self.sources.joined || self.is_alone()
     }
 
     /// What was joined with, or is to be, as far as it is in one directory.

@@ -176,7 +176,7 @@ impl Round<'_> {
     }
 
     fn hindered(&self, check: &Check) -> Option<String> {
-        if check.joined && !self.patient.sources.joined {
+        if check.joined && !self.patient.is_of_a_mesh() {
             let why = self.stopped.get("joined").cloned();
             return Some(why.unwrap_or_else(|| "this machine has not joined".to_owned()));
         }

@@ -62,8 +62,18 @@ pub fn sharing(cluster: &Cluster) -> &str {
     newer.or(cluster.lb_policy.as_deref()).unwrap_or("ROUND_ROBIN")
 }
 
-/// The subset, port and host in the name that istiod gives to clusters.
+/// Whether it is one of a service of the file: everybody in it is a gateway.
+pub fn of_file(name: &str) -> bool {
+    name.starts_with(hawser_xds::OURS)
+}
+
+/// The port, subset and host in the name that istiod gives to clusters, or the agent to those of the
+/// file of services.
 pub fn parts(name: &str) -> Option<(&str, &str, &str)> {
+    if let Some(rest) = name.strip_prefix(hawser_xds::OURS) {
+        let mut parts = rest.splitn(3, '/');
+        return Some((parts.next()?, parts.next()?, parts.next()?));
+    }
     let mut parts = name.split('|');
     let (_direction, port, subset, host) =
         (parts.next()?, parts.next()?, parts.next()?, parts.next()?);

@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::dump::{Assignment, Cluster, ClusterStatus, HealthStatus, Host, Metadata};
+use super::{
+    cluster,
+    dump::{Assignment, Cluster, ClusterStatus, HealthStatus, Host, Metadata},
+};
 
 /// One who can be called.
 #[derive(Debug, Clone)]
@@ -19,6 +22,8 @@ pub struct Endpoint {
     pub priority: u32,
     /// Its share.
     pub weight: u32,
+    /// Whether its cluster has nobody but gateways.
+    pub only_gateways: bool,
     /// What istiod says beside it.
     pub metadata: Metadata,
 }
@@ -51,6 +56,7 @@ pub fn all(status: &ClusterStatus, assignment: Option<&Assignment>) -> Vec<Endpo
             locality: locality.join("/"),
             priority: host.priority,
             weight: host.weight,
+            only_gateways: cluster::of_file(&status.name),
             metadata,
         }
     };
@@ -70,7 +76,7 @@ impl Endpoint {
     pub fn is_gateway(&self) -> bool {
         let workload = self.metadata.text("istio", "workload").map(|said| said.starts_with(';'));
         let sealed = self.metadata.text(SOCKET, "tlsMode") == Some("istio");
-        self.port == Some(GATEWAY) || sealed && workload == Some(true)
+        self.only_gateways || self.port == Some(GATEWAY) || sealed && workload == Some(true)
     }
 
     /// The workload that it is, if istiod says.

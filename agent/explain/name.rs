@@ -6,7 +6,7 @@ use hawser_dns::explain::{Does, Rule};
 use serde_json::json;
 
 use super::{Kind, Step};
-use crate::status::dns::Explained;
+use crate::status::{dns::Explained, services::ServiceRow};
 
 /// What is known of a name.
 #[derive(Debug, Clone)]
@@ -15,6 +15,8 @@ pub struct Known {
     pub told: Explained,
     /// What came from resolvers, where the name is relayed.
     pub resolved: Result<Vec<IpAddr>, String>,
+    /// What the file of services says of its host, if it does.
+    pub listed: Vec<ServiceRow>,
 }
 
 /// Where the program connects to.
@@ -72,9 +74,17 @@ fn from_mesh(known: &Known, name: &str) -> (Step, Resolved) {
         some => format!("the mesh says {}", list(some)),
     };
     let entry = told.entry.as_ref().map(|entry| entry.host.clone());
+    // Of a name that istiod has too, whoever wins has said the address.
+    let ours = |row: &&ServiceRow| row.address.is_some_and(|own| addresses.contains(&own));
+    let listed: Vec<&ServiceRow> = known.listed.iter().filter(ours).collect();
+    let source = if listed.is_empty() { "mesh" } else { "file" };
     let mut step = Step::new(Kind::Name, what).and(why).facts(json!({
-        "source": "mesh", "addresses": addresses, "host": entry, "stale": stale.is_some(),
+        "source": source, "addresses": addresses, "host": entry, "stale": stale.is_some(),
+        "services": listed,
     }));
+    for row in listed.iter().take(MOST) {
+        step = step.and(format!("{}: {} on port {}", row.place, row.protocol, row.local_port));
+    }
     if let Some(domain) = &told.search_domain {
         step = step.and(format!("with the search domain {domain} taken off its end"));
     }
@@ -118,6 +128,9 @@ fn next(name: &str) -> String {
     format!("hawser dns explain {name}")
 }
 
+/// So many ports of a host are told.
+const MOST: usize = 4;
+
 /// Addresses in a line.
 pub fn list(addresses: &[IpAddr]) -> String {
     addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
@@ -139,7 +152,34 @@ mod tests {
         for (key, value) in told.as_object().unwrap() {
             whole[key] = value.clone();
         }
-        Known { told: serde_json::from_value(whole).unwrap(), resolved }
+        Known { told: serde_json::from_value(whole).unwrap(), resolved, listed: Vec::new() }
+    }
+
+    #[test]
+    fn a_name_of_the_file_of_services_is_told_with_its_place() {
+        let row = |address: &str| ServiceRow {
+            host: "hello.demo".to_owned(),
+            aliases: Vec::new(),
+            port: 80,
+            local_port: 8080,
+            protocol: "http".to_owned(),
+            address: address.parse().ok(),
+            identities: Vec::new(),
+            subset: String::new(),
+            gateways: Vec::new(),
+            sni: String::new(),
+            place: "/etc/hawser/services.yaml:7".to_owned(),
+        };
+        let mut known = known(&json!({ "addresses": ["127.240.0.1"] }), Ok(vec![]));
+        known.listed = vec![row("127.240.0.1")];
+        let (said, _) = step(&known);
+        assert_eq!(said.more[1], "/etc/hawser/services.yaml:7: http on port 8080");
+        assert_eq!(said.facts["source"], "file");
+
+        // Where istiod is believed, it is not the file that says it.
+        known.listed = vec![row("127.240.0.9")];
+        let (said, _) = step(&known);
+        assert_eq!((said.more.len(), &said.facts["source"]), (1, &json!("mesh")));
     }
 
     #[test]

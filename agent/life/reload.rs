@@ -19,6 +19,7 @@ use crate::{
         Config,
         paths::Paths,
         problem::{Problem, Problems},
+        services,
         setting::{self, SETTINGS},
         source::{self, Environment, Flag, Sources},
     },
@@ -61,7 +62,7 @@ impl Reading {
     /// What holds now: the configuration, and what it is made of; or all that is wrong with it.
     pub fn read(&self) -> Result<(Config, Sources), Problems> {
         let sources = source::read(&self.paths, &self.environment, &self.flags);
-        if !sources.joined {
+        if !sources.joined && !services::suffice(&self.paths, &sources.values) {
             return Err(Problems(vec![not_joined()]));
         }
         // A token or a root that is no good is no reason not to answer DNS; the identity loop tells
@@ -73,7 +74,10 @@ impl Reading {
 
 /// What to do where nothing has been done yet.
 pub(crate) fn not_joined() -> Problem {
-    Problem::with("this machine has not joined a mesh", "run `hawser join BUNDLE`")
+    Problem::with(
+        "this machine has not joined a mesh",
+        "run `hawser join BUNDLE`, or write /etc/hawser/services.yaml (man hawser-services)",
+    )
 }
 
 impl Reload {

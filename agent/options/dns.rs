@@ -1,11 +1,12 @@
 //! What DNS is told.
 
-use std::{sync::Arc, thread::available_parallelism};
+use std::{net::SocketAddr, sync::Arc, thread::available_parallelism};
 
 use anyhow::Context as _;
 use hawser_dns::{Forward, Options, Scope, Upstreams, kept::Place, resolv::watch::Sources};
 use hawser_resolved::Asked;
 use hawser_rt::Chain;
+use hawser_services::model::Forwarder;
 use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
 use tracing::warn;
 
@@ -42,6 +43,20 @@ pub(crate) fn dns(config: &Config, dns: &Dns) -> anyhow::Result<Options> {
             tls: tls(dns)?,
         },
     })
+}
+
+/// The same on a machine that calls for others: as far as nobody has said it, they ask at the address
+/// that they call, and nobody else may.
+pub(crate) fn with(dns: &Dns, forwarder: Option<&Forwarder>) -> Dns {
+    let mut dns = dns.clone();
+    let Some(forwarder) = forwarder else { return dns };
+    if dns.open.listen {
+        dns.listen.push(SocketAddr::new(forwarder.address, PORT));
+    }
+    if dns.open.allow {
+        dns.allow.clone_from(&forwarder.allow);
+    }
+    dns
 }
 
 /// Who asks.
@@ -96,5 +111,7 @@ fn tls(dns: &Dns) -> anyhow::Result<Option<Arc<ClientConfig>>> {
     Ok(Some(Arc::new(config)))
 }
 
+/// Where machines ask that are told of a resolver by its address alone.
+const PORT: u16 = 53;
 /// Threads beyond which there is nothing left for others.
 const ENOUGH: usize = 4;

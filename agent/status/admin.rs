@@ -8,6 +8,7 @@
 use std::{
     convert::Infallible,
     io::Write as _,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -26,7 +27,7 @@ use super::{
     Facts,
     crowd::Crowd,
     dns::Dns,
-    maintenance,
+    maintenance, services,
     vips::Told,
     web::{self, JSON, LIFE, Reply, TEXT, whole},
 };
@@ -38,6 +39,7 @@ const READS: &[&str] = &[
     "/intercept",
     "/dns/table?filter=TEXT",
     "/dns/explain?name=NAME&type=NUMBER",
+    "/services?host=NAME",
     "/events",
     "/log",
     "/maintenance",
@@ -122,6 +124,7 @@ async fn read(path: &str, said: impl Fn(&str) -> Option<String>, facts: &Facts) 
         "/intercept" => as_json(&vips(facts)),
         "/dns/table" => table(facts, said("filter")),
         "/dns/explain" => explain(facts, said("name"), said("type")),
+        "/services" => services(facts, said("host")),
         "/events" => events(facts),
         "/log" => as_json(&facts.log.level.status()),
         "/maintenance" => maintenance::show(facts),
@@ -215,6 +218,14 @@ fn explain(facts: &Facts, name: Option<String>, kind: Option<String>) -> Reply {
     }
 }
 
+/// The services of the file, or those of one host: an array with one a line.
+fn services(facts: &Facts, host: Option<String>) -> Reply {
+    let file = facts.mesh.as_ref().and_then(|mesh| mesh.services.as_ref());
+    let Some(file) = file else { return whole(StatusCode::NOT_FOUND, TEXT, NO_SERVICES) };
+    let standing = Arc::clone(&file.borrow());
+    web::written(JSON, move |out| services::write(&standing, host.as_deref(), out))
+}
+
 fn dns(facts: &Facts) -> Option<&Dns> {
     facts.mesh.as_ref()?.dns.as_ref()
 }
@@ -228,6 +239,8 @@ const NO_MESH: &str = "this agent only keeps certificates: identity.only is true
 const NO_DNS: &str =
     "this agent answers no names: dns.enabled is false, or identity.only is true\n";
 const NO_NAMES: &str = "there are no names of the mesh yet\n";
+const NO_SERVICES: &str =
+    "there is no file of services here: `hawser config services.file` says where it would be\n";
 /// How many connections those have who may change things, all others, and each of these.
 const MASTERS: usize = 8;
 const READERS: usize = 12;

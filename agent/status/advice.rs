@@ -50,10 +50,12 @@ const AILMENTS: &[Ailment] = &[
     ailment("draining", "agent", draining, "hawser drain --undo # ends it"),
     ailment("settings-wrong", "agent", settings_wrong, "hawser check"),
     ailment("settings-pending", "agent", settings_pending, "systemctl restart hawser"),
+    ailment("services-wrong", "services", services_wrong, "hawser check"),
     ailment("identity-none", "identity", no_certificate, DOCTOR),
     ailment("identity-expired", "identity", expired, DOCTOR),
     ailment("identity-not-renewed", "identity", not_renewed, DOCTOR),
     ailment("identity-nothing-to-show", "identity", nothing_to_show, NEW_TOKEN),
+    ailment("identity-not-believed", "identity", not_believed, "hawser identity show"),
     ailment("identity-not-kept", "identity", not_kept, "df -h /var/lib/hawser"),
     ailment("istiod-away", "istiod", istiod_away, DOCTOR),
     ailment("stream-away", "config", stream_away, DOCTOR),
@@ -132,6 +134,7 @@ impl Found {
         match identity.source.as_str() {
             "files" => self.next("hawser identity show # whoever writes the files has to renew"),
             "SPIFFE provider" => self.next("hawser identity show # its provider has to renew"),
+            "command" => self.next("hawser identity renew # runs the program again"),
             _ if has_nothing(identity) => self.next(NEW_TOKEN),
             _ => self,
         }
@@ -155,6 +158,19 @@ fn settings_pending(of: &Snapshot) -> Option<Found> {
     let pending = &of.settings.pending;
     let names = pending.join(", ");
     (!pending.is_empty()).then(|| Found::that(format!("changed, and not in force yet: {names}")))
+}
+
+fn services_wrong(of: &Snapshot) -> Option<Found> {
+    let services = of.services.as_ref()?;
+    let (first, more) = (services.problems.first()?, and(services.problem_count));
+    let used = if services.kept { "what was kept from before" } else { "what it said before" };
+    let what = format!("the file of services is no good, {used} is in use: {first}{more}");
+    Some(Found::that(what).since(services.wrong_since))
+}
+
+fn not_believed(of: &Snapshot) -> Option<Found> {
+    let remark = of.identity.remark.as_ref()?;
+    Some(Found::that(format!("services do not believe the certificate: {remark}")))
 }
 
 fn no_certificate(of: &Snapshot) -> Option<Found> {
@@ -276,7 +292,9 @@ fn envoy_refuses(of: &Snapshot) -> Option<Found> {
     let (type_url, seen) = refused.first()?;
     let why = seen.rejected.as_deref().unwrap_or("it does not say why");
     let name = super::mesh::short(type_url);
-    Some(Found::that(format!("Envoy refuses {name}{}: {why}", and(refused.len()))))
+    let found = Found::that(format!("Envoy refuses {name}{}: {why}", and(refused.len())));
+    let may_not_listen = why.contains("cannot bind") && why.contains("Permission denied");
+    Some(if may_not_listen { found.next(LOW_PORTS) } else { found })
 }
 
 fn envoy_lacks(of: &Snapshot) -> Option<Found> {
@@ -374,6 +392,7 @@ fn and(count: usize) -> String {
     if count > 1 { format!(" (and {} more)", count - 1) } else { String::new() }
 }
 
+const LOW_PORTS: &str = "cat /usr/share/hawser/low-ports.conf # lets Envoy listen below 1024; or set services.low_ports";
 const DOCTOR: &str = "hawser doctor";
 const NEW_TOKEN: &str = "hawser join BUNDLE # a new bundle brings a new token";
 const JOURNAL: &str = "journalctl -u hawser -n 50";

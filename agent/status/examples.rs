@@ -8,6 +8,7 @@ use super::{
         TypeStatus, VersionStatus,
     },
     past::{EndingStatus, PastStatus},
+    services::{GatewayStatus, ServicesStatus},
 };
 
 /// What all of them call now.
@@ -122,6 +123,57 @@ pub(crate) fn certificates_only() -> Snapshot {
     judged(of)
 }
 
+/// There is no istiod: a file says what is called.
+pub(crate) fn standalone() -> Snapshot {
+    let mut of = healthy();
+    (of.istiod, of.registration, of.health) = (None, None, None);
+    of.services = Some(services(false));
+    of.identity.source = "files".to_owned();
+    of.identity.would_show.clear();
+    of.names = Some(12);
+    of.relay.as_mut().unwrap().source = Some("/etc/hawser/services.yaml".to_owned());
+    of.wanted.rules = false;
+    of.units.intercept = None;
+    judged(of)
+}
+
+/// There are both, and somebody has damaged the file.
+pub(crate) fn beside() -> Snapshot {
+    let mut of = healthy();
+    let problem = "/etc/hawser/services.yaml:12: services[3].port: found 70000: expected a port, \
+                   1 to 65535";
+    let mut services = services(true);
+    (services.problems, services.problem_count) = (vec![problem.to_owned()], 3);
+    services.wrong_since = Some(NOW - 90);
+    services.conflicts = vec!["reviews.prod.svc.cluster.local".to_owned()];
+    services.conflict_count = 2;
+    services.forwarder = Some([10, 0, 0, 5].into());
+    services.inbound = 1;
+    of.services = Some(services);
+    judged(of)
+}
+
+fn services(beside: bool) -> ServicesStatus {
+    let gateway = |name: &str, priority| GatewayStatus {
+        name: name.to_owned(),
+        address: format!("{name}.example.com:15443"),
+        locality: "eu-west-1/a".to_owned(),
+        priority,
+    };
+    ServicesStatus {
+        file: "/etc/hawser/services.yaml".to_owned(),
+        beside,
+        wins: "file".to_owned(),
+        since: NOW - 3_600,
+        services: 14,
+        hosts: 12,
+        range: "127.240.0.0/16".to_owned(),
+        gateways: vec![gateway("gw1", 0), gateway("gw2", 1)],
+        gateway_count: 2,
+        ..ServicesStatus::default()
+    }
+}
+
 /// istiod is away, and what it said before is used.
 pub(crate) fn stale() -> Snapshot {
     let mut of = healthy();
@@ -206,6 +258,11 @@ pub(crate) fn hostile(said: &str) -> Snapshot {
     let rules = of.units.intercept.as_mut().unwrap();
     (rules.trouble, rules.warnings) = (Some(said()), vec![said()]);
     of.past.ended = Some(EndingStatus { at: None, how: said(), asked: false });
+    let mut file = services(true);
+    (file.file, file.wins, file.range) = (said(), said(), said());
+    (file.problems, file.conflicts) = (vec![said()], vec![said()]);
+    file.gateways[0].address = said();
+    of.services = Some(file);
     judged(of)
 }
 
@@ -253,6 +310,8 @@ mod tests {
             starting(),
             degraded(),
             certificates_only(),
+            standalone(),
+            beside(),
             stale(),
             draining(),
             maintained(),

@@ -31,7 +31,11 @@ pub struct Facts {
 #[expect(missing_docs, reason = "the names are the documentation")]
 pub struct IdentityStatus {
     pub source: String,
+    /// Whom it names: a host, where it has no such id.
     pub spiffe_id: Option<String>,
+    /// Why services of the mesh do not believe it, if they do not.
+    #[serde(default)]
+    pub remark: Option<String>,
     pub key: Option<String>,
     pub not_before: Option<u64>,
     pub not_after: Option<u64>,
@@ -116,7 +120,8 @@ impl Facts {
         let left = not_after.map(|end| end.cast_signed() - seconds(now).cast_signed());
         IdentityStatus {
             source: progress.source.clone(),
-            spiffe_id: identity.map(|identity| identity.spiffe_id().to_string()),
+            spiffe_id: identity.map(|identity| identity.name().to_owned()),
+            remark: identity.and(progress.remark.clone()),
             key: identity.and_then(|identity| identity.key.kind()).map(|kind| kind.to_string()),
             not_before: identity.map(|identity| seconds(identity.not_before())),
             not_after,

@@ -24,9 +24,10 @@ use tokio::sync::watch;
 use super::{
     dns::{Dns, DnsStatus},
     seconds,
+    services::ServicesStatus,
     web::PATIENCE,
 };
-use crate::{drain::Drain, maintenance::Maintenance};
+use crate::{drain::Drain, maintenance::Maintenance, services::Standing};
 
 /// Where every fact comes from.
 #[derive(Debug, Clone)]
@@ -47,6 +48,8 @@ pub struct Mesh {
     pub drain: Drain,
     /// Whether somebody has the machine in maintenance.
     pub maintenance: Maintenance,
+    /// The file of services, if there is one.
+    pub services: Option<watch::Receiver<Arc<Standing>>>,
     /// The DNS proxy, if there is one.
     pub dns: Option<Dns>,
     /// Envoy's admin interface.
@@ -58,6 +61,7 @@ pub struct Mesh {
 /// All of it, or nothing on a machine that only keeps certificates.
 #[derive(Debug, Default)]
 pub(super) struct Status {
+    pub(super) services: Option<ServicesStatus>,
     pub(super) istiod: Option<IstiodStatus>,
     pub(super) names: Option<usize>,
     pub(super) relay: Option<RelayStatus>,
@@ -240,8 +244,11 @@ impl Mesh {
     pub(super) async fn status(&self, address: &str, ask: bool) -> Status {
         let says = if ask { Some(says(self.admin).await) } else { None };
         let standing = self.seen.standing();
+        let services = self.services.as_ref().map(|file| ServicesStatus::of(&file.borrow()));
+        let alone = services.as_ref().is_some_and(ServicesStatus::is_alone);
         Status {
-            istiod: Some(istiod(address, &standing)),
+            istiod: (!alone).then(|| istiod(address, &standing)),
+            services,
             joined: standing.since.map(seconds),
             draining: self.drain.reason().map(str::to_owned),
             names: self.names.borrow().as_ref().map(Names::len),
@@ -257,8 +264,8 @@ impl Mesh {
     }
 
     fn relay(&self, standing: hawser_xds::Standing) -> RelayStatus {
+        let types = standing.exchanges().into_iter();
         let trouble = standing.failure.filter(|_| standing.joined == 0);
-        let types = standing.types.into_iter();
         RelayStatus {
             streams: standing.streams,
             joined: standing.joined,

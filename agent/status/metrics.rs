@@ -113,7 +113,7 @@ pub(crate) fn of_istiod(metrics: &Registry, seen: &Seen) {
     let each = |name: &str, help: &str, value: fn(&Exchange) -> Option<f64>| {
         let seen = seen.clone();
         let samples = move || {
-            let types = seen.standing().types;
+            let types = seen.standing().exchanges();
             let sample = |(type_url, exchange): (&String, &Exchange)| {
                 let labels = vec![("type", short(type_url).to_owned())];
                 value(exchange).map(|value| Sample { labels, value })

@@ -1,4 +1,4 @@
-//! Wire types: Istio's own messages, and Envoy's from envoy-types.
+//! Wire types: Istio's and SPIFFE's own messages, and Envoy's from envoy-types.
 
 pub mod names;
 
@@ -22,6 +22,17 @@ pub mod istio {
     pub mod nds {
         tonic::include_proto!("istio.networking.nds.v1");
     }
+}
+
+/// The SPIFFE Workload API, which is in no package.
+#[expect(
+    unused_qualifications,
+    clippy::allow_attributes,
+    clippy::allow_attributes_without_reason,
+    reason = "generated"
+)]
+pub mod spiffe {
+    tonic::include_proto!("_");
 }
 
 /// The type URLs that hawser knows by name.

@@ -73,6 +73,26 @@ impl Names {
         payloads(&self.message).filter_map(|payload| Some(Entry::read(payload.ok()?)))
     }
 
+    /// Those of its hosts for which that holds.
+    #[must_use]
+    pub fn only(&self, wanted: impl Fn(Entry<'_>) -> bool) -> Self {
+        let mut message = Vec::with_capacity(self.message.len());
+        let mut len = 0;
+        for payload in payloads(&self.message).flatten() {
+            if wanted(Entry::read(payload)) {
+                write(payload, &mut message);
+                len += 1;
+            }
+        }
+        Self { message: message.into(), len }
+    }
+
+    /// With the hosts of another table, whose word counts about a host that both have.
+    #[must_use]
+    pub fn with(&self, other: &Self) -> Self {
+        Self::put_in_order(&[&self.message[..], &other.message[..]].concat())
+    }
+
     /// A message that is well formed, written once more.
     fn put_in_order(message: &[u8]) -> Self {
         let mut entries: Vec<_> = payloads(message)
@@ -86,9 +106,7 @@ impl Names {
             if entries.get(index + 1).is_some_and(|&(next, _)| next == host) {
                 continue;
             }
-            encode_key(TABLE, WireType::LengthDelimited, &mut ordered);
-            encode_varint(payload.len() as u64, &mut ordered);
-            ordered.extend_from_slice(payload);
+            write(payload, &mut ordered);
             len += 1;
         }
         Self { message: ordered.into(), len }
@@ -132,6 +150,13 @@ impl<'a> Entry<'a> {
         }
         Self { host: host(payload), registry, shortname, namespace, info }
     }
+}
+
+/// Adds an entry to a message.
+fn write(payload: &[u8], message: &mut Vec<u8>) {
+    encode_key(TABLE, WireType::LengthDelimited, message);
+    encode_varint(payload.len() as u64, message);
+    message.extend_from_slice(payload);
 }
 
 /// The entries of a table, as far as it is well formed.

@@ -108,3 +108,27 @@ async fn every_setting_in_a_document_is_one() -> Result<()> {
     ensure!(found > 3, "only {found} examples");
     Ok(())
 }
+
+#[tokio::test]
+async fn every_file_of_services_in_a_document_is_one() -> Result<()> {
+    let mut found = 0;
+    for document in Document::all()? {
+        let files = |block: &blocks::Block| block.text.lines().any(|line| line == "services:");
+        for block in document.blocks()?.iter().filter(|block| files(block)) {
+            let root = tempfile::tempdir()?;
+            let file = root.path().join("services.yaml");
+            hawser_state::write_file(&file, 0o644, block.text.as_bytes())?;
+            let arguments = ["--root", text(root.path())?, "services", "check", text(&file)?];
+            let checked = hawser(HAWSER.as_ref(), &arguments, &[]).await?;
+            let place = format!("{}:{}", document.name, block.line);
+            // What lies beside the file is not in the document.
+            let complaints = said(&checked);
+            let wrong = complaints.lines().filter(|line| !line.contains("cart.pb"));
+            let wrong: Vec<_> = wrong.filter(|_| !checked.status.success()).collect();
+            ensure!(wrong.is_empty(), "{place}: {complaints}");
+            found += 1;
+        }
+    }
+    ensure!(found > 2, "only {found} files");
+    Ok(())
+}

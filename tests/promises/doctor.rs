@@ -13,6 +13,7 @@ mod healthy;
 mod istiod;
 mod machine;
 mod rules;
+mod services;
 mod stand_in;
 
 use std::{
@@ -38,6 +39,7 @@ fn faults() -> impl Iterator<Item = Fault> {
         machine::FAULTS,
         credentials::FAULTS,
         istiod::FAULTS,
+        services::FAULTS,
         agent::FAULTS,
         dns::FAULTS,
         rules::FAULTS,

@@ -43,6 +43,7 @@ mod roots;
 mod screens;
 mod shutdown;
 mod soak;
+mod standalone;
 mod status_port;
 mod stock;
 mod strangers;

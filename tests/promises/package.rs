@@ -314,7 +314,7 @@ pub(crate) fn package(directory: &str) -> Result<PathBuf> {
 }
 
 /// The program under test in some formats, as that version if not its own.
-fn pack(directory: &str, version: Option<&str>, formats: &[&str]) -> Result<PathBuf> {
+pub(crate) fn pack(directory: &str, version: Option<&str>, formats: &[&str]) -> Result<PathBuf> {
     let output = Path::new(env!("CARGO_TARGET_TMPDIR")).join("packages").join(directory);
     drop(std::fs::remove_dir_all(&output));
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/build.sh");

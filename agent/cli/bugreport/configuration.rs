@@ -1,12 +1,14 @@
 //! What was set, to what, and by whom.
 
+use std::path::Path;
+
 use hawser_redact::{MASK, is_secret, text};
 
 use super::piece::{Content, Piece, Raw};
 use crate::{
     cli::Context,
     config::{
-        Config,
+        Config, parse,
         problem::Problem,
         setting::{self, SETTINGS},
         source::{self, Sources},
@@ -14,20 +16,48 @@ use crate::{
     },
 };
 
-pub(super) fn pieces(context: &Context) -> [Piece; 2] {
+pub(super) fn pieces(context: &Context) -> Vec<Piece> {
     let sources = source::read(&context.paths, &context.environment, &context.flags);
     let proxy = sources.proxy.to_json().to_string();
     let proxy = Content::json(&mut proxy.as_bytes()).map_err(|error| error.to_string());
     let settings = Raw::whole(settings(context, &sources));
     let what = "settings and variables, with who has said each";
-    [
+    let mut pieces = vec![
         Piece::text("configuration.txt", what, Ok(settings)),
         Piece {
             name: "proxy_config.json",
             what: "the mesh's ProxyConfig, as it holds here",
             content: proxy,
         },
-    ]
+    ];
+    let said = setting::find("services.file").map(|known| sources.values.setting(known).value);
+    let file = said.as_deref().and_then(parse::file).unwrap_or_else(|| context.paths.services());
+    if file.exists() {
+        pieces.push(services(&file));
+    }
+    pieces
+}
+
+/// What the file of services says: as JSON, in which what is secret is known by its place; as text
+/// where it is damaged.
+fn services(file: &Path) -> Piece {
+    let what = "the file of services";
+    let texts = match hawser_services::file::texts(file) {
+        Ok(texts) => texts,
+        Err(problems) => return Piece::text("services.json", what, Err(problems.to_string())),
+    };
+    let read = texts.iter().map(|own| serde_saphyr::from_str::<serde_json::Value>(&own.text));
+    match read.collect::<Result<Vec<_>, _>>() {
+        Ok(documents) => {
+            let text = serde_json::Value::from(documents).to_string();
+            let content = Content::json(&mut text.as_bytes()).map_err(|error| error.to_string());
+            Piece { name: "services.json", what, content }
+        }
+        Err(_damaged) => {
+            let all: Vec<&str> = texts.iter().map(|own| own.text.as_str()).collect();
+            Piece::text("services.yaml", what, Ok(Raw::whole(all.join("\n---\n"))))
+        }
+    }
 }
 
 fn settings(context: &Context, sources: &Sources) -> String {
@@ -92,7 +122,7 @@ mod tests {
         .collect();
         let paths = Paths::under("/nowhere");
         let context = Context { paths, environment, flags: Vec::new() };
-        let [settings, _] = pieces(&context);
+        let settings = pieces(&context).remove(0);
         let said = String::from_utf8(settings.content.unwrap().bytes().to_vec()).unwrap();
 
         for left_out in

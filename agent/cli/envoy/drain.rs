@@ -101,7 +101,8 @@ async fn drained(
     };
     if told.told {
         let wait = launch.drain_wait;
-        say(format!("the mesh is told, it has {} s to hear of it", wait.as_secs_f64()));
+        let whom = told.reason.as_deref().unwrap_or("the mesh is told");
+        say(format!("{whom}, it has {} s to hear of it", wait.as_secs_f64()));
         manager.extend(wait + SLACK);
         course::heard(&told, wait).await;
     } else {

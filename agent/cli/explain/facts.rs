@@ -35,7 +35,7 @@ use crate::{
         request::Request,
         rule::{self, Case, Live, Table},
     },
-    status::units,
+    status::{services::ServiceRow, units},
 };
 
 /// Who makes the request.
@@ -133,7 +133,17 @@ pub(super) async fn known(context: &Context, request: &Request) -> Option<(Known
         (true, true) => query::addresses(context, &name),
         (true, false) => Ok(by_the_system(&request.host).await),
     };
-    Some((Known { told, resolved }, live))
+    let host = told.explanation.entry.as_ref().map(|entry| entry.host.trim_end_matches('.'));
+    let listed = host.filter(|_| live).and_then(|host| listed(context, host)).unwrap_or_default();
+    Some((Known { told, resolved, listed }, live))
+}
+
+/// What the running agent has of a host from its file of services.
+fn listed(context: &Context, host: &str) -> Option<Vec<ServiceRow>> {
+    let path = format!("/services?host={}", ask::escaped(host));
+    let said = ask::Said::ask(&context.paths.admin_socket(), &path).ok()?;
+    let there = said.status == 200;
+    serde_json::from_str(&said.text().ok()?).ok().filter(|_| there)
 }
 
 /// What the machine's own resolver says.

@@ -33,9 +33,9 @@ impl Renew {
             Ok((_, snapshot, pid)) => (snapshot, pid),
             Err(exit) => return exit,
         };
-        if before.identity.source != ISTIOD {
-            let source = &before.identity.source;
-            complain(format_args!("hawser: the certificate comes from {source}, not from istiod"));
+        let source = &before.identity.source;
+        if !ASKED.contains(&source.as_str()) {
+            complain(format_args!("hawser: the certificate comes from {source}, who is not asked"));
             complain("hawser: it is taken over by itself as soon as there is a new one");
             return Exit::Failed;
         }
@@ -116,8 +116,8 @@ fn patience(text: &str) -> Result<Duration, String> {
     parse::some_time(text).ok_or_else(|| "expected a duration such as 30s or 1m".to_owned())
 }
 
-/// The source that can be asked.
-const ISTIOD: &str = "istiod";
+/// Sources that can be asked.
+const ASKED: [&str; 3] = ["istiod", "Vault", "command"];
 const LOOK: Duration = Duration::from_millis(100);
 
 #[cfg(test)]

@@ -47,7 +47,7 @@ fn screen(identity: &IdentityStatus, now: i64) -> String {
     row("key", identity.key.clone().unwrap_or_default());
     match identity.expires_in {
         Some(left) if left > 0 => {
-            row("valid for", format!("{}: so long without istiod", span(left)));
+            row("valid for", format!("{}{}", span(left), without(&identity.source)));
         }
         Some(left) => row("expired", format!("{} ago", span(-left))),
         None => {}
@@ -67,11 +67,15 @@ fn screen(identity: &IdentityStatus, now: i64) -> String {
         let first = if left > 0 { format!("in {}", span(left)) } else { "expired".to_owned() };
         row("roots", format!("{}, the first ends {first}", roots.count));
     }
+    row("remark", identity.remark.clone().unwrap_or_default());
     if let Some(shown) = &identity.shown_last {
         let ago = span((now - shown.at.cast_signed()).max(0));
         row("shown last", format!("{} ({ago} ago)", shown.what));
     }
-    for (index, prospect) in identity.would_show.iter().enumerate() {
+    // Where nothing could be shown to istiod but the pair itself, there is none.
+    let shows = identity.source == "istiod" || identity.would_show.len() > 1;
+    let would_show = identity.would_show.iter().filter(|_| shows);
+    for (index, prospect) in would_show.enumerate() {
         row(if index == 0 { "would show" } else { "" }, prospect_line(prospect, now));
     }
     if let Some(export) = &identity.export {
@@ -84,6 +88,16 @@ fn screen(identity: &IdentityStatus, now: i64) -> String {
         row("wrong", format!("{trouble} (for {})", since.unwrap_or_default()));
     }
     text
+}
+
+/// What the time that is left means.
+fn without(source: &str) -> &'static str {
+    match source {
+        "istiod" => ": so long without istiod",
+        "Vault" => ": so long without Vault",
+        "command" => ": so long without another from the program",
+        _ => "",
+    }
 }
 
 fn next(identity: &IdentityStatus, left: i64) -> String {

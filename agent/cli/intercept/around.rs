@@ -19,6 +19,7 @@ use crate::{
         Config,
         paths::Paths,
         problem::Problems,
+        services,
         source::{self, Environment, Flag},
     },
     life::reload::not_joined,
@@ -59,7 +60,7 @@ impl Around {
     /// The settings, or all that is wrong with them.
     pub(super) fn read(&self) -> Result<Settings, Problems> {
         let sources = source::read(&self.paths, &self.environment, &self.flags);
-        if !sources.joined {
+        if !sources.joined && !services::suffice(&self.paths, &sources.values) {
             return Err(Problems(vec![not_joined()]));
         }
         let config = Config::load(&self.paths, &sources)?;

@@ -99,7 +99,9 @@ fn add(sections: &mut Vec<Section>, more: Section) {
 
 fn see_also(above: Option<&str>) -> Section {
     let pages = match above {
-        None => "`hawser.toml`(5), `systemctl`(1), `journalctl`(1)".to_owned(),
+        None => {
+            "`hawser.toml`(5), `hawser-services`(5), `systemctl`(1), `journalctl`(1)".to_owned()
+        }
         Some("hawser") => "`hawser`(8), `hawser.toml`(5)".to_owned(),
         Some(above) => format!("`{above}`(8), `hawser`(8), `hawser.toml`(5)"),
     };

@@ -7,7 +7,9 @@ fn every_command_has_a_page_and_so_has_the_file() {
     let pages = pages("2001-02-03").unwrap();
 
     let files: Vec<_> = pages.iter().map(|page| page.file.as_str()).collect();
-    for file in ["hawser.8", "hawser-join.8", "hawser-dns-explain.8", "hawser.toml.5"] {
+    for file in
+        ["hawser.8", "hawser-join.8", "hawser-dns-explain.8", "hawser.toml.5", "hawser-services.5"]
+    {
         assert!(files.contains(&file), "{file}: {files:?}");
     }
     for hidden in ["hawser-manual.8", "hawser-envoy-log.8", "hawser-help.8"] {
@@ -29,6 +31,22 @@ fn every_setting_is_in_the_manual_with_its_default_and_its_old_name() {
         }
     }
     assert!(page.contains("terminationDrainDuration"));
+}
+
+#[test]
+fn every_field_of_the_file_of_services_is_in_the_manual_once() {
+    let page = services::page("").unwrap();
+    let page = String::from_utf8(page.text).unwrap().replace("\\-", "-").replace("\\:", "");
+
+    let schema = include_str!("../../../packaging/docs/services.schema.json");
+    let schema: serde_json::Value = serde_json::from_str(schema).unwrap();
+    let definitions = schema["$defs"].as_object().unwrap().values();
+    let fields = definitions.chain([&schema]).filter_map(|own| own["properties"].as_object());
+    for (field, _) in fields.flatten() {
+        assert!(page.contains(&format!("\\fB{field}\\fR")), "{field}");
+    }
+    assert_eq!(page.matches("\n.SH \"SERVICES: TRANSCODE\"").count(), 1, "{page}");
+    assert!(!page.contains("PORTS: TRANSCODE"), "{page}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The screen of `hawser status`, by a snapshot alone.
 
 mod mesh;
+mod services;
 #[cfg(test)]
 mod tests;
 mod units;
@@ -16,6 +17,7 @@ pub(super) fn screen(of: &Snapshot, look: Look, most: usize) -> Vec<String> {
     let mut page = Page::new(look);
     head(&mut page, of);
     identity(&mut page, of);
+    services::services(&mut page, of);
     mesh::istiod(&mut page, of);
     mesh::registration(&mut page, of);
     mesh::config(&mut page, of);

@@ -2,6 +2,8 @@
 
 use std::{fs, path::Path};
 
+use hawser_identity::{Hand, Speaks};
+
 use super::*;
 use crate::config::{
     Config,
@@ -82,7 +84,7 @@ fn the_source_is_what_somebody_says_or_what_is_there() {
         other => panic!("{other:?}"),
     };
     let socket = |source: Source| match source {
-        Source::Provider { socket } => socket,
+        Source::Provider { socket, .. } => socket,
         other => panic!("{other:?}"),
     };
     assert!(matches!(machine.identity(&[]).source, Source::Auto { .. }));
@@ -109,6 +111,99 @@ fn the_source_is_what_somebody_says_or_what_is_there() {
     }
     let found = "var/run/secrets/workload-spiffe-credentials/key.pem";
     assert_eq!(files(machine.identity(&[]).source), machine.at(found));
+}
+
+#[test]
+fn files_of_an_acme_client_want_the_roots_of_the_mesh_said() {
+    let machine = Machine::new();
+    for name in ["privkey.pem", "fullchain.pem", "chain.pem", "cert.pem"] {
+        machine.put(&format!("live/{name}"));
+    }
+    let live = machine.at("live").display().to_string();
+    let said = ("HAWSER_IDENTITY_FILES", live.as_str());
+    let problem = machine.problem(&[said]);
+    assert!(
+        problem.contains("identity.roots: has to be said: the file with the roots"),
+        "{problem}"
+    );
+
+    let roots = ("HAWSER_IDENTITY_ROOTS", "/etc/hawser/roots.pem");
+    let Source::Files(files) = machine.identity(&[said, roots]).source else { panic!() };
+    assert_eq!(files.key, machine.at("live/privkey.pem"));
+    assert_eq!(files.chain, machine.at("live/fullchain.pem"));
+    assert_eq!(
+        (files.roots.as_path(), files.hand),
+        (Path::new("/etc/hawser/roots.pem"), Hand::Other)
+    );
+
+    let [key, chain] = ["KEY", "CHAIN"].map(|name| format!("HAWSER_IDENTITY_{name}_FILE"));
+    let pair = [(key.as_str(), "/srv/vm.key"), (chain.as_str(), "/srv/vm.crt"), roots];
+    let Source::Files(files) = machine.identity(&pair).source else { panic!() };
+    assert_eq!((files.key.as_path(), files.hand), (Path::new("/srv/vm.key"), Hand::Other));
+    let half = machine.problem(&[pair[0], roots]);
+    assert!(half.contains("have to be said together"), "{half}");
+}
+
+#[test]
+fn a_program_is_the_source_once_it_is_said() {
+    let machine = Machine::new();
+    let command = ("HAWSER_IDENTITY_COMMAND", "/usr/bin/issue --for vm");
+    let Source::Command(printed) = machine.identity(&[command]).source else { panic!() };
+    assert_eq!(printed.command.to_string(), command.1);
+    let none = machine.problem(&[("HAWSER_IDENTITY_SOURCE", "exec")]);
+    assert!(none.contains("identity.command: has to be said"), "{none}");
+    let istiod = [command, ("HAWSER_IDENTITY_SOURCE", "istiod")];
+    assert!(matches!(machine.identity(&istiod).source, Source::Authority));
+}
+
+#[test]
+fn a_socket_is_said_as_a_path_or_as_spiffe_has_it() {
+    let machine = Machine::new();
+    for said in ["/run/agent.sock", "unix:///run/agent.sock", "unix:/run/agent.sock"] {
+        let said = [("SPIFFE_ENDPOINT_SOCKET", said), ("HAWSER_IDENTITY_SPIFFE_API", "workload")];
+        let Source::Auto { socket, speaks } = machine.identity(&said).source else { panic!() };
+        assert_eq!((socket.as_path(), speaks), (Path::new("/run/agent.sock"), Speaks::Workload));
+    }
+    let tcp = machine.problem(&[("SPIFFE_ENDPOINT_SOCKET", "tcp://127.0.0.1:8000")]);
+    assert!(tcp.contains("expected an absolute path, with unix://"), "{tcp}");
+}
+
+#[test]
+fn without_istiod_what_is_said_or_there_is_taken_and_istiod_is_never_asked() {
+    const ALONE: (&str, &str) = ("HAWSER_SERVICES_USE", "alone");
+    let machine = Machine::new();
+    let source = |said: &[(&str, &str)]| {
+        let identity = machine.identity(&[&[ALONE], said].concat());
+        assert!(identity.tokens.is_empty() && identity.provisioned.is_none());
+        identity.source
+    };
+    let none = machine.problem(&[ALONE]);
+    for way in ["/etc/certs", "identity.files", "identity.command", "identity.vault.address"] {
+        assert!(none.contains(way), "{way} is not named: {none}");
+    }
+    assert!(none.contains("there is no certificate") && none.contains("identity.spiffe_socket"));
+    let istiod = machine.problem(&[ALONE, ("HAWSER_IDENTITY_SOURCE", "istiod")]);
+    assert!(istiod.contains("there is no istiod to ask (services.use is alone)"), "{istiod}");
+
+    let vault = ("HAWSER_IDENTITY_VAULT_ADDRESS", "https://vault.example:8200");
+    let role = ("HAWSER_IDENTITY_VAULT_ROLE", "vm");
+    assert!(matches!(source(&[vault, role]), Source::Vault { .. }));
+    assert!(matches!(source(&[("HAWSER_IDENTITY_COMMAND", "/bin/issue")]), Source::Command(_)));
+    let socket = ("HAWSER_IDENTITY_SPIFFE_SOCKET", "/run/agent.sock");
+    assert!(matches!(source(&[socket]), Source::Provider { .. }));
+    let later = source(&[("HAWSER_IDENTITY_SOURCE", "files")]);
+    assert!(matches!(later, Source::Files(files) if files.key == machine.at("etc/certs/key.pem")));
+
+    machine.put("run/spire/agent/public/api.sock");
+    let there = source(&[]);
+    let spire = machine.at("run/spire/agent/public/api.sock");
+    assert!(matches!(there, Source::Provider { socket, .. } if socket == spire));
+    for name in ["key.pem", "cert-chain.pem", "root-cert.pem"] {
+        machine.put(&format!("etc/certs/{name}"));
+    }
+    let files = |source: Source| matches!(source, Source::Files(files) if files.hand == Hand::Same);
+    assert!(files(source(&[])));
+    assert!(matches!(source(&[socket]), Source::Provider { .. }), "what is said comes first");
 }
 
 #[test]
@@ -166,4 +261,59 @@ fn without_a_signer_for_istiod_the_roots_have_to_be_said() {
     ];
     let config = machine.load(&said).unwrap();
     assert!(!config.istiod.roots.learned && !config.ca.roots.learned);
+}
+
+#[test]
+fn vault_is_the_source_once_its_address_is_said_and_all_that_it_lacks_is_told_at_once() {
+    let machine = Machine::new();
+    let address = ("HAWSER_IDENTITY_VAULT_ADDRESS", "https://vault.example");
+    let role = ("HAWSER_IDENTITY_VAULT_ROLE", "mesh");
+    let vault = |variables: &[(&str, &str)]| match machine.identity(variables).source {
+        Source::Vault { role, roots } => (*role, roots),
+        other => panic!("{other:?}"),
+    };
+
+    let (found, roots) = vault(&[address, role]);
+
+    assert_eq!((found.address.to_string().as_str(), roots), ("https://vault.example:8200", None));
+    assert_eq!(found.place(), "pki/sign/mesh");
+    assert_eq!(found.login.files(), [machine.at("etc/hawser/vault/token")]);
+    let logins = [("approle", 2, "auth/approle"), ("jwt", 1, "auth/jwt")];
+    for (login, files, place) in logins {
+        let (found, _) = vault(&[address, role, ("HAWSER_IDENTITY_VAULT_LOGIN", login)]);
+        assert_eq!(found.login.files().len(), files, "{login}");
+        assert!(found.login.name().contains(place), "{login}: {}", found.login.name());
+    }
+    let kubernetes = [
+        address,
+        role,
+        ("HAWSER_IDENTITY_VAULT_LOGIN", "kubernetes"),
+        ("HAWSER_IDENTITY_VAULT_LOGIN_MOUNT", "/east/one/"),
+        ("HAWSER_IDENTITY_VAULT_LOGIN_ROLE", "vm"),
+        ("HAWSER_IDENTITY_VAULT_JWT", "/run/jwt"),
+        ("HAWSER_IDENTITY_VAULT_NAMESPACE", "team/one/"),
+        ("HAWSER_IDENTITY_ROOTS", "/etc/roots.pem"),
+    ];
+    let (found, roots) = vault(&kubernetes);
+    assert_eq!(found.login.name(), "the login as vm at auth/east/one");
+    assert_eq!(found.login.files(), [Path::new("/run/jwt")]);
+    assert_eq!((found.namespace.as_str(), roots), ("team/one", Some("/etc/roots.pem".into())));
+
+    let problems = machine.load(&[
+        ("HAWSER_IDENTITY_SOURCE", "vault"),
+        ("HAWSER_IDENTITY_VAULT_MOUNT", "pki/../sys"),
+        ("HAWSER_IDENTITY_VAULT_LOGIN", "password"),
+    ]);
+    let problems = problems.unwrap_err().to_string();
+    for expected in [
+        "identity.vault.address: not set; certificates come from Vault",
+        "identity.vault.role: not set; certificates come from Vault",
+        "identity.vault.mount = \"pki/../sys\"",
+        "identity.vault.login = \"password\"",
+        "expected token, approle, jwt or kubernetes",
+    ] {
+        assert!(problems.contains(expected), "{expected}: {problems}");
+    }
+    let clear = ("HAWSER_IDENTITY_VAULT_ADDRESS", "http://vault.example:8200");
+    assert!(machine.problem(&[clear, role]).contains("or http:// with an address of this machine"));
 }

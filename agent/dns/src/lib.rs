@@ -78,7 +78,7 @@ pub enum Error {
     AddressTaken { address: SocketAddr },
     #[error(
         "listen for DNS on {address}: not permitted; ports below 1024 need CAP_NET_BIND_SERVICE, \
-         any other port does not"
+         which the drop-in /usr/share/hawser/low-ports.conf gives hawser.service; any other port does not"
     )]
     AddressForbidden { address: SocketAddr },
     #[error("listen for DNS on {address}")]

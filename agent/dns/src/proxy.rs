@@ -255,7 +255,8 @@ impl Proxy {
         // Those that were kept are in use already.
         let mut news = self.names().is_none() || names.has_changed().unwrap_or(false);
         loop {
-            let latest = names.borrow_and_update().clone().filter(|_| news);
+            // Unless there is news nothing is marked as seen: what comes meanwhile would be lost.
+            let latest = if news { names.borrow_and_update().clone() } else { None };
             if let Some(names) = latest {
                 // Arranging a large one takes a while, and so does giving up the old one.
                 let shared = Arc::clone(&self.shared);

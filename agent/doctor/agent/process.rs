@@ -23,7 +23,7 @@ pub(super) async fn other_agent(patient: &Patient) -> Finding {
         (false, Some(process)) => format!("{process} runs"),
         (false, None) => return Finding::ok("no agent of Istio's runs"),
     };
-    if runs && !patient.sources.joined {
+    if runs && !patient.is_of_a_mesh() {
         // Starting ours stops it.
         return Finding::ok(format!("{seen}; it is stopped when hawser is started"));
     }

@@ -167,16 +167,23 @@ pub(super) fn runway(patient: &Patient) -> Finding {
     }
 }
 
-/// It is this machine's.
+/// It is this machine's, and one that the mesh believes.
 pub(super) fn id(patient: &Patient) -> Finding {
     let Ok(config) = &patient.config else { return Finding::unknown("no settings") };
     let kept = || match Kept::of(patient) {
-        Kept::Pair(pair) => Some(pair.spiffe_id().to_string()),
+        Kept::Pair(pair) => Some(pair.name().to_owned()),
         _ => None,
     };
     let served = patient.snapshot.as_ref().and_then(|snapshot| snapshot.identity.spiffe_id.clone());
     let expected = config.node.id.to_string();
-    match served.or_else(kept) {
+    let remark = patient.snapshot.as_ref().and_then(|snapshot| snapshot.identity.remark.clone());
+    let found = served.or_else(kept);
+    if let (Some(found), Some(remark)) = (&found, remark) {
+        return Finding::failed(format!("{found}: {remark}"), OF_THE_MESH)
+            .because("whoever issues it is not the mesh's authority, or gives it no SPIFFE id");
+    }
+    match found {
+        Some(found) if patient.is_alone() => Finding::ok(found),
         None => Finding::ok(format!("there is none yet; it will be for {expected}")),
         Some(found) if found == expected => Finding::ok(found),
         Some(found) => Finding::failed(
@@ -215,3 +222,5 @@ const MAX_FILE: u64 = 4 << 20;
 const CLOCK: &str = "`timedatectl set-ntp true`";
 const RENEW: &str = "`hawser identity renew` says what stands in the way; `hawser join BUNDLE` with \
                      a fresh bundle brings a token that obtains another";
+const OF_THE_MESH: &str = "have it issued under the mesh's root, with the SPIFFE id that its \
+                           policies mean; `hawser identity show` says where it comes from";

@@ -33,8 +33,9 @@ fn secrets(patient: &Patient, config: &Config) -> Vec<PathBuf> {
     });
     let provisioned = config.identity.provisioned.iter().map(|place| place.join(paths::KEY));
     let brought = match &config.identity.source {
-        Source::Files(files) => Some(files.key.clone()),
-        _ => None,
+        Source::Files(files) => vec![files.key.clone()],
+        Source::Vault { role, .. } => role.login.files(),
+        _ => Vec::new(),
     };
     let kept = [patient.paths.state().join(FILE)];
     tokens.chain(provisioned).chain(brought).chain(kept).collect()

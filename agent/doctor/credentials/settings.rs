@@ -13,6 +13,7 @@ pub(super) fn joined(patient: &Patient) -> Finding {
     let place = place.display();
     match (patient.sources.joined, &patient.called, patient.preflight) {
         (_, Some((_, called)), _) => Finding::ok(format!("{} is looked at", called.display())),
+        _ if patient.is_alone() => Finding::ok("standalone: no istiod, and a file of services"),
         (true, ..) if patient.paths.bundle().is_dir() => {
             Finding::ok(format!("it has joined with what is in {place}"))
         }

@@ -200,7 +200,7 @@ pub(super) async fn resolved(patient: &Patient) -> Finding {
             "`systemctl enable --now systemd-resolved`, or set dns.mode = \"proxy\"",
         );
     }
-    if patient.preflight || !patient.sources.joined || patient.snapshot.is_none() {
+    if patient.preflight || !patient.is_of_a_mesh() || patient.snapshot.is_none() {
         return Finding::ok("systemd-resolved runs");
     }
     if let Ok(unit) = units::show(patient, "hawser-resolved.service").await

@@ -78,7 +78,7 @@ fn is_envoys(patient: &Patient, sockets: &[&Listener], envoy: Option<u32>) -> bo
         Some(envoy) => holders.is_empty() || holders.iter().any(|process| process.pid == envoy),
         // One that nobody has noted: of an earlier boot's unit, or started by hand.
         None => {
-            let joined = patient.sources.joined && !patient.preflight;
+            let joined = patient.is_of_a_mesh() && !patient.preflight;
             joined && holders.iter().any(|process| process.name == "envoy")
                 || ports::leaves(patient, &holders)
         }

@@ -10,7 +10,7 @@ use hawser_rt::{Chain, Clock};
 use hawser_xds::Refused;
 use tokio::sync::watch;
 
-use super::steps::{PATIENCE, ways};
+use super::steps::{PATIENCE, STANDALONE, ways};
 use crate::{
     check,
     config::Config,
@@ -21,6 +21,9 @@ use crate::{
 /// Everybody there is to talk to speaks as istiod does. Nothing is shown: a refusal is an answer.
 pub(super) async fn answers(patient: &Patient) -> Finding {
     let Ok(config) = &patient.config else { return Finding::unknown("no settings") };
+    if config.is_alone() {
+        return Finding::ok(STANDALONE);
+    }
     let mut fine = Vec::new();
     for (n, way) in ways(config).into_iter().enumerate() {
         let said = match check::unshown(way) {
@@ -46,6 +49,9 @@ pub(super) async fn answers(patient: &Patient) -> Finding {
 /// istiod takes the running agent for who it is; or would take this machine.
 pub(super) async fn believed(patient: &Patient) -> Finding {
     let Ok(config) = &patient.config else { return Finding::unknown("no settings") };
+    if config.is_alone() {
+        return Finding::ok(STANDALONE);
+    }
     if let Some(snapshot) = &patient.snapshot
         && let Some(shown) = &snapshot.identity.shown_last
         && snapshot.istiod.as_ref().is_none_or(|istiod| istiod.connected)

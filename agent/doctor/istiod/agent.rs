@@ -2,10 +2,14 @@
 
 use std::io::ErrorKind;
 
+use super::steps::STANDALONE;
 use crate::doctor::{Finding, Patient};
 
 /// The agent's own stream is answered.
 pub(super) fn heard(patient: &Patient) -> Finding {
+    if patient.is_alone() {
+        return Finding::ok(STANDALONE);
+    }
     let Some(snapshot) = &patient.snapshot else { return no_agent(patient) };
     let Some(istiod) = &snapshot.istiod else {
         return Finding::ok("this machine keeps certificates alone");
@@ -24,6 +28,9 @@ pub(super) fn heard(patient: &Patient) -> Finding {
 
 /// istiod has been asked to register this machine, on a stream that it answers.
 pub(super) fn registered(patient: &Patient) -> Finding {
+    if patient.is_alone() {
+        return Finding::ok(STANDALONE);
+    }
     let Some(snapshot) = &patient.snapshot else { return no_agent(patient) };
     let Some(registration) = &snapshot.registration else {
         return Finding::ok("this machine keeps certificates alone");

@@ -22,6 +22,9 @@ pub(in crate::doctor) struct Seen(Vec<Survey>);
 
 /// Looks at everybody, once for all checks.
 async fn survey(patient: &Patient) -> Result<&Seen, Finding> {
+    if patient.is_alone() {
+        return Err(Finding::ok(STANDALONE));
+    }
     let look = async {
         let config = patient.config.as_ref().map_err(ToString::to_string)?;
         let mut looks = JoinSet::new();
@@ -346,4 +349,5 @@ pub(super) async fn named(patient: &Patient) -> Finding {
 /// No step takes longer, and there are three before the time of a check is up; what hangs here is not to hold up what can be said besides.
 pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 const MOST_ROOTS: usize = 4;
+pub(super) const STANDALONE: &str = "standalone: there is no istiod to this machine";
 const CLOCK: &str = "`timedatectl set-ntp true`, then `timedatectl`";

@@ -107,7 +107,7 @@ pub(super) fn units(patient: &Patient) -> Finding {
     };
     let enabled = patient.file(WANTS).join(AGENT);
     let enabled = enabled.symlink_metadata().is_ok();
-    match (enabled, patient.sources.joined && !patient.preflight) {
+    match (enabled, patient.is_of_a_mesh() && !patient.preflight) {
         (true, _) => Finding::ok(format!("{} is enabled", unit.display())),
         (false, false) => Finding::ok(format!("{} is there; joining enables it", unit.display())),
         (false, true) => Finding::warning(

@@ -72,6 +72,8 @@ fn names_may_be_said_in_the_older_way_and_by_a_part() {
 #[test]
 fn a_clusters_name_has_port_subset_and_host() {
     assert_eq!(parts("outbound|80|v1|hello.demo"), Some(("80", "v1", "hello.demo")));
+    assert_eq!(parts("hawser/80/v1/hello.demo"), Some(("80", "v1", "hello.demo")));
+    assert_eq!(parts("hawser/80//hello.demo"), Some(("80", "", "hello.demo")));
     assert_eq!(parts("xds-grpc"), None);
     let own = cluster(json!({ "type": "EDS", "lb_policy": "LEAST_REQUEST" }));
     assert_eq!((kind(&own), sharing(&own)), ("EDS", "LEAST_REQUEST"));

@@ -105,6 +105,7 @@ async fn round_trips(kind: KeyKind, id: &SpiffeId, times: usize) -> Vec<Duration
     };
     let way = Istiod::new(way, credentials.clone(), learned, clock.clone()).unwrap();
     let options = Options {
+        expected: None,
         id: id.clone(),
         source: Source::Authority,
         key: kind,

@@ -28,7 +28,7 @@ pub enum Error {
          the token or the certificate belongs to another service account: \
          `hawser join` with a bundle for {expected}, or mend SERVICE_ACCOUNT and POD_NAMESPACE"
     )]
-    OtherIdentity { ca: String, issued: Box<SpiffeId>, expected: Box<SpiffeId> },
+    OtherIdentity { ca: String, issued: String, expected: Box<SpiffeId> },
     #[error(
         "{ca} answers with a certificate that is valid in {} only: this machine's clock is behind; \
          set it (timedatectl set-ntp true)",
@@ -43,6 +43,17 @@ pub enum Error {
         Span(*by)
     )]
     ClockBehind { by: Duration },
+    #[error("ask Vault for a certificate")]
+    Vault { source: Box<hawser_vault::Error> },
+    #[error(
+        "{ca} has issued {issued}, and was asked for {expected}: identity.vault.role has to sign \
+         the SPIFFE id of the request"
+    )]
+    SignedForOther { ca: String, issued: String, expected: Box<SpiffeId> },
+    #[error(
+        "{ca} signs, and does not say under which root: name the roots of the mesh in identity.roots"
+    )]
+    NoRoot { ca: String },
     #[error("make a key")]
     Key { source: hawser_pki::Error },
     #[error("the work was given up")]
@@ -62,7 +73,7 @@ pub enum Error {
     #[error("seal it")]
     SealKept { source: SealError },
     #[error("it is for {kept}, and this machine is {expected} now")]
-    KeptForOther { kept: Box<SpiffeId>, expected: Box<SpiffeId> },
+    KeptForOther { kept: String, expected: Box<SpiffeId> },
     #[error("it does not hold key, chain and roots")]
     KeptShort,
     #[error("what it holds does not fit")]
@@ -73,7 +84,7 @@ pub enum Error {
     ReadFile { path: PathBuf, source: io::Error },
     #[error("{} cannot be used", path.display())]
     UnusableFile { path: PathBuf, source: Box<hawser_pki::Error> },
-    #[error("key, chain and roots in {} are not of one set", dir.display())]
+    #[error("key, chain and roots in {} are not of one set{}", dir.display(), apart(source))]
     UnfitFiles { dir: PathBuf, source: Box<hawser_pki::Error> },
     #[error(
         "the certificate in {} is valid in {} only; check this machine's clock",
@@ -87,12 +98,35 @@ pub enum Error {
          istiod will refuse it: mend SERVICE_ACCOUNT and POD_NAMESPACE, or the files",
         path.display()
     )]
-    FileForOther { path: PathBuf, found: Box<SpiffeId>, expected: Box<SpiffeId> },
+    FileForOther { path: PathBuf, found: String, expected: Box<SpiffeId> },
+
+    // A program that prints it.
+    #[error("run identity.command")]
+    Command { source: hawser_rt::Error },
+    #[error("what {} prints is no certificate to use", program.display())]
+    Unprinted { program: PathBuf, source: Box<crate::Unprinted> },
+    #[error(
+        "the certificate that {} prints is not valid at this time; check this machine's clock",
+        program.display()
+    )]
+    PrintedNotValid { program: PathBuf },
+    #[error(
+        "{} goes on printing a certificate that expires in {}; it is to print another",
+        program.display(), Span(*left)
+    )]
+    PrintedStale { program: PathBuf, left: Duration },
+    #[error(
+        "the certificate that {} prints is for {found}, and this machine is configured as \
+         {expected}; istiod will refuse it: mend SERVICE_ACCOUNT and POD_NAMESPACE, or the program \
+         (it is told by HAWSER_SPIFFE_ID)",
+        program.display()
+    )]
+    PrintedForOther { program: PathBuf, found: String, expected: Box<SpiffeId> },
 
     // Another program.
     #[error("nobody serves certificates at {}", socket.display())]
     NoProvider { socket: PathBuf, source: io::Error },
-    #[error("whoever serves certificates at {} breaks off", socket.display())]
+    #[error("whoever serves certificates at {} breaks off{}", socket.display(), unknown(source))]
     BrokenOff { socket: PathBuf, source: Box<tonic::Status> },
     #[error("whoever serves certificates at {} ends the stream", socket.display())]
     Ended { socket: PathBuf },
@@ -123,7 +157,7 @@ pub enum Error {
          istiod will refuse it: mend SERVICE_ACCOUNT and POD_NAMESPACE, or the provider's entry",
         socket.display()
     )]
-    SecretForOther { socket: PathBuf, found: Box<SpiffeId>, expected: Box<SpiffeId> },
+    SecretForOther { socket: PathBuf, found: String, expected: Box<SpiffeId> },
 }
 
 /// What to do about a failure.
@@ -141,9 +175,12 @@ impl Error {
         match self {
             // A program or a service that failed may do better in a moment.
             Self::Refused { may_come: true, .. } => Verdict::Retry,
+            Self::Vault { source } if source.is_settled() => Verdict::Wait,
             Self::OtherIdentity { .. }
             | Self::NotYetValid { .. }
             | Self::AlreadyExpired { .. }
+            | Self::NoRoot { .. }
+            | Self::SignedForOther { .. }
             | Self::Refused {
                 code: Code::Unauthenticated | Code::PermissionDenied | Code::InvalidArgument,
                 ..
@@ -159,6 +196,7 @@ impl Error {
             Self::ShortAnswer { .. }
                 | Self::Unusable { .. }
                 | Self::OtherIdentity { .. }
+                | Self::SignedForOther { .. }
                 | Self::NotYetValid { .. }
                 | Self::AlreadyExpired { .. }
         )
@@ -171,6 +209,28 @@ impl Error {
             other => Chain(other).to_string(),
         };
         text.chars().filter(|char| !char.is_ascii_digit()).collect()
+    }
+}
+
+/// What is half of a change, or meant so.
+fn apart(source: &hawser_pki::Error) -> &'static str {
+    match source {
+        hawser_pki::Error::Untrusted { .. } => {
+            " (a pair of another authority than the mesh's wants the mesh's roots in a file of their \
+             own: identity.roots)"
+        }
+        _ => "",
+    }
+}
+
+/// A provider that knows its callers by their users does not know this one.
+fn unknown(status: &tonic::Status) -> &'static str {
+    match status.code() {
+        Code::PermissionDenied => {
+            "; it knows nothing of the agent's user: make an entry for it \
+             (spire-server entry create … -selector unix:user:hawser)"
+        }
+        _ => "",
     }
 }
 

@@ -1,7 +1,8 @@
 //! A pair that somebody else keeps up to date, in three files.
 //!
 //! The files change one after the other, or all at once behind a symlink. What does not fit is
-//! half of a change: the set before is served until the other half is there.
+//! half of a change: the set before is served until the other half is there. Roots that are kept by
+//! another hand are the mesh's, and say nothing of whether the pair is whole.
 
 use std::{
     fs::File,
@@ -12,27 +13,17 @@ use std::{
 };
 
 use hawser_audit::CERTIFICATE_REPLACED;
-use hawser_pki::{Bundle, Chain, Identity, PrivateKey, SpiffeId};
-use hawser_rt::{Clock, files::Watch};
+use hawser_pki::{Bundle, Chain, Identity, PrivateKey};
+use hawser_rt::files::Watch;
 use tokio::task::spawn_blocking;
 use tracing::info;
 use zeroize::Zeroizing;
 
-use crate::{
-    AtRest, Error, Files,
-    metrics::Metrics,
-    publish::{Publisher, left},
-    span::Span,
-};
+use crate::{AtRest, Error, Files, Hand, Options, publish::left, rotate::Surroundings, span::Span};
 
 /// Serves what the files hold, whenever they change. Never ends.
-pub(crate) async fn follow(
-    files: &Files,
-    id: &SpiffeId,
-    clock: &Clock,
-    publisher: &Publisher,
-    metrics: &Metrics,
-) {
+pub(crate) async fn follow(files: &Files, around: Surroundings<'_>) {
+    let Surroundings { options: Options { clock, .. }, publisher, metrics, .. } = around;
     publisher.progress(|progress| {
         SOURCE.clone_into(&mut progress.source);
         progress.at_rest = AtRest::NotOurs;
@@ -44,7 +35,7 @@ pub(crate) async fn follow(
             Ok(identity) => look_again(identity, now),
             Err(_) => now + RETRY,
         };
-        match read.and_then(|identity| served(identity, files, id, now, publisher)) {
+        match read.and_then(|identity| served(identity, files, around, now)) {
             Ok(()) => {
                 publisher.well();
                 // When the next one comes is not ours to say.
@@ -67,9 +58,8 @@ pub(crate) async fn follow(
 fn served(
     identity: Identity,
     files: &Files,
-    id: &SpiffeId,
+    Surroundings { options, publisher, .. }: Surroundings<'_>,
     now: SystemTime,
-    publisher: &Publisher,
 ) -> Result<(), Error> {
     let path = || files.chain.clone();
     let expired = identity.not_before() <= now && !identity.valid_at(now);
@@ -79,23 +69,24 @@ fn served(
         return Err(Error::FileExpired { path: path() });
     }
     if before.as_ref().is_none_or(is_new) {
-        let (id, expires_in) = (identity.spiffe_id(), Span(left(&identity, now)));
+        let (id, expires_in) = (identity.name(), Span(left(&identity, now)));
         info!(message_id = CERTIFICATE_REPLACED.id, %id, %expires_in, "certificate read from files");
     }
-    let (found, begin) = (identity.spiffe_id().clone(), identity.not_before());
-    let learned = identity.roots.clone();
-    publisher.serve(Arc::new(identity), learned);
+    let (found, begin) = (identity.name().to_owned(), identity.not_before());
+    let other = options.expected.clone().filter(|id| identity.spiffe_id() != Some(id));
+    publisher.serve_brought(Arc::new(identity));
     if expired {
         return Err(Error::FileExpired { path: path() });
     }
     if let Some(within) = begin.duration_since(now).ok().filter(|within| !within.is_zero()) {
         return Err(Error::FileNotYetValid { path: path(), within });
     }
-    if found != *id {
-        let (found, expected) = (Box::new(found), Box::new(id.clone()));
-        return Err(Error::FileForOther { path: path(), found, expected });
+    match other {
+        None => Ok(()),
+        Some(expected) => {
+            Err(Error::FileForOther { path: path(), found, expected: Box::new(expected) })
+        }
     }
-    Ok(())
 }
 
 /// The next moment at which what is to be said of it changes.
@@ -110,7 +101,7 @@ async fn load(files: &Files) -> Result<Identity, Error> {
 }
 
 fn read(files: &Files) -> Result<Identity, Error> {
-    let Files { key, chain, roots } = files;
+    let Files { key, chain, roots, hand } = files;
     let unusable = |path: &Path| {
         let path = path.to_owned();
         move |source| Error::UnusableFile { path, source: Box::new(source) }
@@ -118,14 +109,21 @@ fn read(files: &Files) -> Result<Identity, Error> {
     let pair = PrivateKey::from_pem(&text(key)?).map_err(unusable(key))?;
     let issued = Chain::from_pem(&text(chain)?).map_err(unusable(chain))?;
     let trusted = Bundle::from_pem(&text(roots)?).map_err(unusable(roots))?;
-    Identity::new(pair, issued, trusted).map_err(|source| {
+    let whole = || {
+        let identity = Identity::brought(pair, issued, trusted)?;
+        if *hand == Hand::Same {
+            identity.rooted()?;
+        }
+        Ok(identity)
+    };
+    whole().map_err(|source| {
         let dir = chain.parent().unwrap_or(chain).to_owned();
         Error::UnfitFiles { dir, source: Box::new(source) }
     })
 }
 
 /// A text into a buffer that never grows, since a grown one leaves a copy of a key behind.
-fn text(path: &Path) -> Result<Zeroizing<String>, Error> {
+pub(crate) fn text(path: &Path) -> Result<Zeroizing<String>, Error> {
     let read = || -> io::Result<Zeroizing<String>> {
         // Before it is opened, which would wait for the other end of a pipe.
         if !std::fs::metadata(path)?.is_file() {

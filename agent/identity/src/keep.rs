@@ -52,8 +52,8 @@ pub fn kept_in(
 ) -> Result<Kept, Error> {
     let (body, sealed) = unsealed(body, seal)?;
     let (identity, trust) = parse(&body)?;
-    if identity.spiffe_id() != id {
-        let kept = Box::new(identity.spiffe_id().clone());
+    if identity.spiffe_id() != Some(id) {
+        let kept = identity.name().to_owned();
         return Err(Error::KeptForOther { kept, expected: Box::new(id.clone()) });
     }
     Ok(Kept { identity: Arc::new(identity), sealed, trust })

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use hawser_pki::{Bundle, Identity, KeyKind, SpiffeId};
-use hawser_rt::{Clock, metrics::Registry};
+use hawser_rt::{Clock, Command, metrics::Registry};
 use hawser_state::Store;
 use tokio::sync::{Notify, watch};
 
@@ -14,6 +14,9 @@ use crate::{Progress, SealKey};
 pub struct Options {
     /// Who this machine is.
     pub id: SpiffeId,
+    /// Whom a pair has to name that somebody else brings, since istiod refuses another. None where
+    /// there is no istiod: the machine is whom its pair names.
+    pub expected: Option<SpiffeId>,
     /// Where the pair comes from.
     pub source: Source,
     /// The kind of key to make for the authority.
@@ -39,18 +42,51 @@ pub struct Options {
 pub enum Source {
     /// istiod's certificate authority.
     Authority,
+    /// A role of Vault's.
+    Vault {
+        /// The role, and the way to it.
+        role: Box<hawser_vault::Options>,
+        /// The roots of the mesh, if they do not come with the answers.
+        roots: Option<PathBuf>,
+    },
     /// Files that somebody else keeps up to date.
     Files(Files),
+    /// A program that prints a pair whenever it is run.
+    Command(Printed),
     /// Another program of this machine, as SPIRE's agent.
     Provider {
         /// Where it serves secrets.
         socket: PathBuf,
+        /// What is spoken there.
+        speaks: Speaks,
     },
     /// A provider while one answers, else the authority.
     Auto {
         /// Where a provider would serve secrets.
         socket: PathBuf,
+        /// What would be spoken there.
+        speaks: Speaks,
     },
+}
+
+/// What a provider speaks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Speaks {
+    /// SDS, or the Workload API where that is not known.
+    #[default]
+    Either,
+    /// Envoy's SDS.
+    Sds,
+    /// The SPIFFE Workload API.
+    Workload,
+}
+
+/// A program, and the roots if it prints none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are the documentation")]
+pub struct Printed {
+    pub command: Command,
+    pub roots: Option<PathBuf>,
 }
 
 /// A key, its certificates, and the roots.
@@ -60,6 +96,17 @@ pub struct Files {
     pub key: PathBuf,
     pub chain: PathBuf,
     pub roots: PathBuf,
+    /// Whether one hand writes all three.
+    pub hand: Hand,
+}
+
+/// Who writes the roots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hand {
+    /// Whoever writes the pair: one that does not lead to them is half of a change.
+    Same,
+    /// Somebody else: they are the mesh's, and the pair may be of another authority.
+    Other,
 }
 
 /// How much of a certificate's life is left when the next one is asked for.

@@ -12,7 +12,9 @@ pub struct Progress {
     /// When the next certificate is asked for, or the next attempt is made. None where the next
     /// one comes by itself.
     pub next: Option<SystemTime>,
-    /// Who gave the pair, or is to give it: `istiod`, `files`, `SPIFFE provider`.
+    /// Why services of the mesh do not believe a pair that somebody else has brought, if they do not.
+    pub remark: Option<String>,
+    /// Who gave the pair, or is to give it: `istiod`, `files`, `command`, `SPIFFE provider`.
     pub source: String,
     /// The last certificate that the authority has issued to this process.
     pub obtained: Option<Obtained>,

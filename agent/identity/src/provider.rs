@@ -11,13 +11,13 @@ use std::{
 };
 
 use hawser_audit::CERTIFICATE_REPLACED;
-use hawser_pki::{Identity, SpiffeId};
+use hawser_pki::Identity;
 use hawser_rt::{Backoff, Chain, Clock, files::Watch};
 use tokio::sync::watch;
 use tracing::{debug, info};
 
 use crate::{
-    AtRest, Error,
+    AtRest, Error, Speaks, Wish,
     publish::{Publisher, left},
     schedule::Life,
     span::Span,
@@ -78,7 +78,8 @@ impl Hold {
 #[derive(Debug)]
 pub(crate) struct Provider<'a> {
     pub(crate) socket: &'a Path,
-    pub(crate) id: &'a SpiffeId,
+    pub(crate) speaks: Speaks,
+    pub(crate) wish: Wish,
     pub(crate) clock: &'a Clock,
     pub(crate) publisher: &'a Publisher,
     pub(crate) hold: &'a Hold,
@@ -119,7 +120,8 @@ impl Provider<'_> {
 
     /// One stream; why it is over.
     async fn listen(&self, given: &mut Option<Life>) -> Error {
-        let mut subscription = match Subscription::open(self.socket).await {
+        let mut subscription = match Subscription::open(self.socket, self.speaks, &self.wish).await
+        {
             Ok(subscription) => subscription,
             Err(error) => return error,
         };
@@ -162,7 +164,8 @@ impl Provider<'_> {
         if stale && (*given == Some(life) || served.is_some() && self.has_another()) {
             return;
         }
-        let found = identity.spiffe_id().clone();
+        let found = identity.name().to_owned();
+        let other = self.wish.expected.clone().filter(|id| identity.spiffe_id() != Some(id));
         if *given != Some(life) {
             let expires_in = Span(left(&identity, now));
             let (id, message_id) = (&found, CERTIFICATE_REPLACED.id);
@@ -174,13 +177,10 @@ impl Provider<'_> {
             progress.at_rest = AtRest::NotOurs;
             progress.next = None;
         });
-        let learned = identity.roots.clone();
-        self.publisher.serve(identity, learned);
+        self.publisher.serve_brought(identity);
         self.hold.until(life.three_quarters());
-        if found == *self.id {
-            return self.publisher.well();
-        }
-        let (found, expected) = (Box::new(found), Box::new(self.id.clone()));
+        let Some(expected) = other else { return self.publisher.well() };
+        let expected = Box::new(expected);
         let error = Error::SecretForOther { socket: socket(), found, expected };
         self.publisher.trouble(&error, "", life.end);
     }

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tracing::{debug, field::display, info, warn};
 
 use crate::{
-    Error, Outlets, Progress,
+    Error, Outlets, Progress, brought,
     span::Span,
     trust::{joined, same},
 };
@@ -67,6 +67,21 @@ impl Publisher {
         if let Some(ready) = self.ready.lock().take() {
             ready.open();
         }
+    }
+
+    /// Serves a pair that somebody else has brought, with its roots, and says what the mesh is
+    /// going to make of it.
+    pub(crate) fn serve_brought(&self, identity: Arc<Identity>) {
+        let remark = brought::remark(&identity);
+        let said = self.outlets.progress.borrow().remark.clone();
+        if let Some(remark) = remark.as_deref().filter(|remark| said.as_deref() != Some(*remark)) {
+            warn!(id = identity.name(), remark, "certificate is not one of the mesh");
+        }
+        if said != remark {
+            self.progress(|progress| progress.remark = remark);
+        }
+        let learned = identity.roots.clone();
+        self.serve(identity, learned);
     }
 
     /// Believes these roots, and those that the mesh pushes.

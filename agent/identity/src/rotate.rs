@@ -10,7 +10,7 @@ use std::{
 use hawser_audit::{
     CERTIFICATE_EXPIRED, CERTIFICATE_OBTAINED, CERTIFICATE_REJECTED, CERTIFICATE_REPLACED,
 };
-use hawser_istiod::{Credentials, Istiod};
+use hawser_istiod::Credentials;
 use hawser_pki::Identity;
 use hawser_rt::{Backoff, Chain, Woke};
 use tokio::sync::Notify;
@@ -19,12 +19,13 @@ use tracing::{info, warn};
 use self::keeping::Keeping;
 use crate::{
     AtRest, Error, Options,
+    authority::Authority,
     error::Verdict,
     keep::Kept,
     metrics::{Metrics, is_own},
     progress::Obtained,
     publish::{Publisher, left},
-    request::{self, Answer, Prepared, Refusal, Wanted, Way},
+    request::{self, Answer, Prepared, Refusal},
     schedule::{self, Life, Skew},
     span::Span,
     trust::Trust,
@@ -51,7 +52,7 @@ pub(crate) struct Rotation<'a> {
 #[derive(Clone, Copy)]
 pub(crate) struct Surroundings<'a> {
     pub(crate) options: &'a Options,
-    pub(crate) ca: &'a Istiod,
+    pub(crate) authority: &'a Authority<'a>,
     pub(crate) credentials: &'a Credentials,
     pub(crate) renew: &'a Notify,
     pub(crate) publisher: &'a Publisher,
@@ -128,7 +129,8 @@ impl<'a> Rotation<'a> {
 
     /// Renews for ever.
     pub(crate) async fn turn(&mut self) {
-        self.around.publisher.progress(|progress| SOURCE.clone_into(&mut progress.source));
+        let source = self.around.authority.name();
+        self.around.publisher.progress(|progress| source.clone_into(&mut progress.source));
         self.step_in();
         loop {
             self.idle().await;
@@ -154,7 +156,7 @@ impl<'a> Rotation<'a> {
         match self.held.take_if(|held| held.identity().valid_at(now)) {
             Some(Held::Kept(identity)) => {
                 let expires_in = Span(left(&identity, now));
-                let (id, message_id) = (identity.spiffe_id(), CERTIFICATE_REPLACED.id);
+                let (id, message_id) = (identity.name(), CERTIFICATE_REPLACED.id);
                 info!(message_id, %id, %expires_in, "certificate from before is served");
                 let renewal = self.around.options.renewal;
                 let due = schedule::resume_at(Life::of(&identity), renewal, fastrand::f64());
@@ -280,15 +282,12 @@ impl<'a> Rotation<'a> {
     }
 
     async fn answer(&mut self) -> Result<Answer, Refusal> {
-        let Surroundings { options, ca, credentials, metrics, .. } = self.around;
+        let Surroundings { options, authority, .. } = self.around;
         let prepared = match self.prepared.take() {
             Some(prepared) => prepared,
             None => request::prepare(options).await?,
         };
-        let prepared = self.prepared.insert(prepared);
-        let way = Way { ca, credentials, clock: &options.clock, metrics };
-        let wanted = Wanted { ca: ca.address(), id: &options.id, ttl: options.ttl };
-        way.certificate(prepared, &wanted).await
+        authority.certificate(self.prepared.insert(prepared)).await
     }
 
     fn next_attempt(&self, error: &Error, backoff: &mut Backoff) -> SystemTime {
@@ -323,7 +322,7 @@ impl<'a> Rotation<'a> {
         if !served.valid_at(now) {
             return String::new();
         }
-        let outlook = self.around.credentials.outlook().await;
+        let Some(outlook) = self.around.authority.outlook().await else { return String::new() };
         let others = outlook.iter().filter(|prospect| !is_own(prospect, Some(&served)));
         if others.into_iter().any(|prospect| prospect.usable) {
             return String::new();
@@ -352,7 +351,7 @@ impl<'a> Rotation<'a> {
         self.own = Some((Arc::clone(&identity), due));
         (self.held, self.behind) = (None, false);
         self.keep().await;
-        let (id, expires_in) = (identity.spiffe_id(), Span(left(&identity, now)));
+        let (id, expires_in) = (identity.name(), Span(left(&identity, now)));
         let message_id = CERTIFICATE_OBTAINED.id;
         info!(message_id, %id, %expires_in, ?took, credential, "certificate obtained");
         self.mind_the_clock(life, now);
@@ -405,7 +404,7 @@ impl<'a> Rotation<'a> {
                     Woke::Stepped => Called::Stepped,
                 },
                 () = self.around.renew.notified() => Called::Asked,
-                () = self.around.credentials.changed() => Called::Credentials,
+                () = self.around.authority.changed() => Called::Credentials,
                 () = self.around.credentials.disowned() => Called::Disowned,
             };
             if self.keeping.again.is_some_and(|again| again <= self.now()) {
@@ -423,7 +422,6 @@ impl<'a> Rotation<'a> {
 }
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
-pub(crate) const SOURCE: &str = "istiod";
 const BETWEEN_DISOWNED: Duration = Duration::from_secs(600);
 const FIRST: Duration = Duration::from_millis(500);
 const LAST: Duration = Duration::from_secs(60);

@@ -7,7 +7,10 @@ use hawser_rt::Gate;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Error, Inlets, Options, Outlets, Source, files,
+    Error, Inlets, Options, Outlets, Source, Speaks, Wish,
+    authority::Authority,
+    exec::Program,
+    files,
     metrics::Metrics,
     provider::{Hold, Provider, Standing},
     publish::Publisher,
@@ -32,9 +35,10 @@ pub async fn run(
     let metrics = Metrics::new(&options.metrics, &options.clock, identity, trusted);
     let publisher =
         Publisher::new(outlets, inlets.mesh_trust.clone(), options.clock.clone(), ready);
+    let authority = Authority::new(&options, &ca, &credentials, &metrics);
     let sources = Sources(Surroundings {
         options: &options,
-        ca: &ca,
+        authority: &authority,
         credentials: &credentials,
         renew: &inlets.renew,
         publisher: &publisher,
@@ -51,18 +55,23 @@ impl Sources<'_> {
     async fn run(&self) {
         let source = async {
             match &self.0.options.source {
-                Source::Authority => self.authority().await,
-                Source::Files(files) => {
-                    let Surroundings { options, publisher, metrics, .. } = self.0;
-                    files::follow(files, &options.id, &options.clock, publisher, metrics).await;
+                Source::Authority | Source::Vault { .. } => self.authority().await,
+                Source::Files(files) => files::follow(files, self.0).await,
+                Source::Command(printed) => Program::new(printed, self.0).follow().await,
+                Source::Provider { socket, speaks } => {
+                    let hold = Hold::new(None);
+                    self.provider((socket, *speaks), &hold, Standing::Sole).follow().await;
                 }
-                Source::Provider { socket } => {
-                    self.provider(socket, &Hold::new(None), Standing::Sole).follow().await;
-                }
-                Source::Auto { socket } => self.auto(socket).await,
+                Source::Auto { socket, speaks } => self.auto(socket, *speaks).await,
             }
         };
-        tokio::join!(source, self.0.publisher.follow_mesh(), self.follow_credentials());
+        let (publisher, authority) = (self.0.publisher, self.0.authority);
+        tokio::join!(
+            source,
+            publisher.follow_mesh(),
+            self.follow_credentials(),
+            authority.upkeep()
+        );
     }
 
     async fn authority(&self) {
@@ -72,14 +81,14 @@ impl Sources<'_> {
     }
 
     /// The provider while it answers, else the authority.
-    async fn auto(&self, socket: &Path) {
+    async fn auto(&self, socket: &Path, speaks: Speaks) {
         let clock = &self.0.options.clock;
         let mut rotation = Rotation::new(self.0);
         rotation.resume().await;
         // One that is there is given the time to answer before anybody else is asked.
         let there = tokio::fs::metadata(socket).await.is_ok();
         let hold = Hold::new(there.then(|| clock.now() + PATIENCE));
-        let provider = self.provider(socket, &hold, Standing::Preferred);
+        let provider = self.provider((socket, speaks), &hold, Standing::Preferred);
         let authority = async {
             loop {
                 hold.over(clock).await;
@@ -95,12 +104,14 @@ impl Sources<'_> {
 
     fn provider<'a>(
         &'a self,
-        socket: &'a Path,
+        (socket, speaks): (&'a Path, Speaks),
         hold: &'a Hold,
         standing: Standing,
     ) -> Provider<'a> {
         let (options, publisher) = (self.0.options, self.0.publisher);
-        Provider { socket, id: &options.id, clock: &options.clock, publisher, hold, standing }
+        let trust_domain = options.id.trust_domain().to_owned();
+        let wish = Wish { expected: options.expected.clone(), trust_domain };
+        Provider { socket, speaks, wish, clock: &options.clock, publisher, hold, standing }
     }
 
     /// Keeps in mind what could be shown to istiod, for those who count.

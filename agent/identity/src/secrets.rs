@@ -79,11 +79,11 @@ impl Set {
         }
     }
 
-    /// The identity, if all pieces are there.
+    /// The identity, if all pieces are there. Whether it leads to its roots is for the caller to ask.
     pub(crate) fn identity(&self) -> Option<Result<Identity, hawser_pki::Error>> {
         let ((key, chain), roots) = (self.pair.as_ref()?, self.roots.as_ref()?);
         let key = PrivateKey::from_pem(key);
-        Some(key.and_then(|key| Identity::new(key, chain.clone(), roots.clone())))
+        Some(key.and_then(|key| Identity::brought(key, chain.clone(), roots.clone())))
     }
 }
 

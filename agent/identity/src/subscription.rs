@@ -1,174 +1,106 @@
-//! A subscription to another program's secrets, over its Unix socket.
+//! A subscription to another program's certificates, over its Unix socket.
+//!
+//! Two things may be spoken there: Envoy's SDS, and the SPIFFE Workload API. What comes is the same.
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+mod sds;
+
+use std::{io, path::Path, time::Duration};
 
 use hawser_pki::Identity;
-use hawser_proto::{
-    envoy::{
-        envoy::{
-            config::core::v3::Node,
-            service::{
-                discovery::v3::{DiscoveryRequest, DiscoveryResponse},
-                secret::v3::secret_discovery_service_client::SecretDiscoveryServiceClient,
-            },
-        },
-        google::rpc::Status as Refused,
-    },
-    type_url,
-};
-use hawser_rt::Chain;
 use hyper_util::rt::TokioIo;
 use tokio::{
     net::UnixStream,
-    sync::mpsc,
     time::{Instant, timeout_at},
 };
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{
-    Code, Status, Streaming,
+    Code, Status,
     transport::{Channel, Endpoint, Uri},
 };
 
+use self::sds::Secrets;
 use crate::{
-    Error,
-    secrets::{DEFAULT, ROOTCA, Set},
+    Error, Speaks,
+    workload::{Wish, Workload},
 };
 
-/// A stream on which secrets come, and what has come on it.
+/// A stream on which pairs come with their roots.
 #[derive(Debug)]
-pub(crate) struct Subscription {
-    socket: PathBuf,
-    requests: mpsc::Sender<DiscoveryRequest>,
-    responses: Streaming<DiscoveryResponse>,
-    set: Set,
-    /// What has come last does not fit; the other half may be on its way.
-    unfit: Option<Error>,
-    /// Until when all of it is to be there, and to fit.
-    deadline: Instant,
+pub(crate) enum Subscription {
+    Secrets(Box<Secrets>),
+    Workload(Box<Workload>),
 }
 
 /// Asks once for what is served at a socket of this machine, and does not stay.
 pub async fn fetch(socket: &Path) -> Result<Identity, Error> {
-    let mut subscription = Subscription::open(socket).await?;
+    let deadline = Instant::now() + PATIENCE;
+    let mut secrets = within(deadline, socket, async {
+        Secrets::open(socket, connect(socket, deadline).await?).await
+    })
+    .await?;
     loop {
-        if let Some(identity) = subscription.next().await? {
+        if let Some(identity) = secrets.next().await?.or_else(|| secrets.whole()) {
             return Ok(identity);
         }
     }
 }
 
 impl Subscription {
-    /// Connects and asks for the pair and the roots.
-    pub(crate) async fn open(socket: &Path) -> Result<Self, Error> {
-        let absent = |source| Error::NoProvider { socket: socket.to_owned(), source };
+    /// Connects, and asks in the words that are understood there.
+    pub(crate) async fn open(socket: &Path, speaks: Speaks, wish: &Wish) -> Result<Self, Error> {
         let deadline = Instant::now() + PATIENCE;
-        let stream = timeout_at(deadline, UnixStream::connect(socket)).await;
-        let stream = stream.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
         let opened = async {
-            let channel = http2(stream.map_err(absent)?).await;
-            let channel = channel.map_err(|error| absent(io::Error::other(error)))?;
-            let (requests, queued) = mpsc::channel(QUEUE);
-            // The first fits: the queue is empty.
-            requests.try_send(first()).ok();
-            let mut client = SecretDiscoveryServiceClient::new(channel)
-                .max_decoding_message_size(LARGEST_RESPONSE);
-            let responses = client.stream_secrets(ReceiverStream::new(queued)).await;
-            let responses = responses.map_err(|status| broken_off(socket, status))?.into_inner();
-            let (socket, set) = (socket.to_owned(), Set::default());
-            Ok(Self { socket, requests, responses, set, unfit: None, deadline })
+            let channel = connect(socket, deadline).await?;
+            if speaks != Speaks::Workload {
+                match Secrets::open(socket, channel.clone()).await {
+                    Ok(secrets) => return Ok(Self::Secrets(Box::new(secrets))),
+                    Err(error) if speaks == Speaks::Sds || !is_unknown(&error) => {
+                        return Err(error);
+                    }
+                    Err(_) => {}
+                }
+            }
+            let workload = Workload::open(socket, channel, wish.clone()).await?;
+            Ok(Self::Workload(Box::new(workload)))
         };
-        let silent = |_| silent(socket, Set::default().wanted());
-        timeout_at(deadline, opened).await.map_err(silent)?
+        within(deadline, socket, opened).await
     }
 
     /// The next set that fits. None after something that makes no set yet. Cancel safe.
     pub(crate) async fn next(&mut self) -> Result<Option<Identity>, Error> {
-        let wanted = self.set.wanted();
-        let response = if wanted.is_none() && self.unfit.is_none() {
-            // Once all is there, no news is good news.
-            self.responses.message().await
-        } else {
-            match timeout_at(self.deadline, self.responses.message()).await {
-                Ok(response) => response,
-                Err(_) => {
-                    return Err(self.unfit.take().unwrap_or_else(|| silent(&self.socket, wanted)));
-                }
-            }
-        };
-        match response {
-            Ok(Some(response)) => self.take(response),
-            Ok(None) => Err(Error::Ended { socket: self.socket.clone() }),
-            Err(status) => Err(broken_off(&self.socket, status)),
+        match self {
+            Self::Secrets(secrets) => secrets.next().await,
+            Self::Workload(workload) => workload.next().await.map(Some),
         }
-    }
-
-    fn take(&mut self, response: DiscoveryResponse) -> Result<Option<Identity>, Error> {
-        let DiscoveryResponse { version_info, nonce, resources, .. } = response;
-        let mut wrong = None;
-        for resource in resources.into_iter().take(MOST_RESOURCES) {
-            if let Err(unusable) = self.set.take(&resource.type_url, resource.value) {
-                wrong = wrong.or(Some(unusable));
-            }
-        }
-        let wrong = wrong.map(|unusable| Error::UnusableSecret {
-            socket: self.socket.clone(),
-            name: unusable.name,
-            source: unusable.source,
-        });
-        self.answer(version_info, nonce, wrong.as_ref());
-        match (wrong, self.set.identity()) {
-            (Some(error), _) => Err(error),
-            (None, Some(Ok(identity))) => {
-                self.unfit = None;
-                Ok(Some(identity))
-            }
-            (None, Some(Err(source))) => {
-                if self.unfit.is_none() {
-                    self.deadline = Instant::now() + PATIENCE;
-                }
-                let (socket, source) = (self.socket.clone(), Box::new(source));
-                self.unfit = Some(Error::UnfitSecrets { socket, source });
-                Ok(None)
-            }
-            (None, None) => Ok(None),
-        }
-    }
-
-    /// Taken, or why not. Lost if the other side does not read: it then knows no better anyway.
-    fn answer(&self, version_info: String, response_nonce: String, wrong: Option<&Error>) {
-        let error_detail = wrong.map(|error| Refused {
-            code: Code::InvalidArgument.into(),
-            message: Chain(error).to_string(),
-            ..Refused::default()
-        });
-        let request = DiscoveryRequest {
-            version_info,
-            response_nonce,
-            error_detail,
-            ..DiscoveryRequest::default()
-        };
-        self.requests.try_send(asking(request)).ok();
     }
 }
 
-fn first() -> DiscoveryRequest {
-    let node = Node { id: "hawser".to_owned(), ..Node::default() };
-    asking(DiscoveryRequest { node: Some(node), ..DiscoveryRequest::default() })
+/// Whether SDS is not what is spoken there. Some look at the headers of the Workload API before
+/// they look at what is called.
+fn is_unknown(error: &Error) -> bool {
+    let code = match error {
+        Error::BrokenOff { source, .. } => source.code(),
+        _ => return false,
+    };
+    matches!(code, Code::Unimplemented | Code::InvalidArgument)
 }
 
-fn asking(request: DiscoveryRequest) -> DiscoveryRequest {
-    DiscoveryRequest {
-        type_url: type_url::SECRET.to_owned(),
-        resource_names: [DEFAULT, ROOTCA].map(str::to_owned).to_vec(),
-        ..request
-    }
+async fn within<T>(
+    deadline: Instant,
+    socket: &Path,
+    opened: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    timeout_at(deadline, opened).await.map_err(|_elapsed| silent(socket, None))?
 }
 
-/// HTTP/2 on the stream, for as long as that lives.
+/// HTTP/2 to a socket, for as long as the connection lives.
+async fn connect(socket: &Path, deadline: Instant) -> Result<Channel, Error> {
+    let absent = |source| Error::NoProvider { socket: socket.to_owned(), source };
+    let stream = timeout_at(deadline, UnixStream::connect(socket)).await;
+    let stream = stream.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+    let channel = http2(stream.map_err(absent)?).await;
+    channel.map_err(|error| absent(io::Error::other(error)))
+}
+
 async fn http2(stream: UnixStream) -> Result<Channel, tonic::transport::Error> {
     let mut stream = Some(TokioIo::new(stream));
     let once = tower::service_fn(move |_: Uri| {
@@ -182,12 +114,12 @@ async fn http2(stream: UnixStream) -> Result<Channel, tonic::transport::Error> {
         .await
 }
 
-fn silent(socket: &Path, wanted: Option<&'static str>) -> Error {
+pub(crate) fn silent(socket: &Path, wanted: Option<&'static str>) -> Error {
     let wanted = wanted.unwrap_or("anything");
     Error::Silent { socket: socket.to_owned(), wanted, seconds: PATIENCE.as_secs() }
 }
 
-fn broken_off(socket: &Path, status: Status) -> Error {
+pub(crate) fn broken_off(socket: &Path, status: Status) -> Error {
     Error::BrokenOff { socket: socket.to_owned(), source: Box::new(status) }
 }
 
@@ -195,6 +127,4 @@ fn broken_off(socket: &Path, status: Status) -> Error {
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PING_ANSWERED_WITHIN: Duration = Duration::from_secs(10);
-const LARGEST_RESPONSE: usize = 4 << 20;
-const MOST_RESOURCES: usize = 16;
-const QUEUE: usize = 8;
+pub(crate) const LARGEST_RESPONSE: usize = 4 << 20;

@@ -28,10 +28,21 @@ impl Bundle {
     /// Reads the roots of a PEM text. Bundles are put together by people and by concatenation,
     /// so a block that is no certificate is passed over, and counted, as long as one is good.
     pub fn from_pem(text: &str) -> Result<Self, Error> {
+        Self::found(pem::certificates(text)?.map(Result::ok))
+    }
+
+    /// Reads roots in DER, one after the other.
+    pub fn from_der(bytes: &[u8]) -> Result<Self, Error> {
+        let found = chain::split(bytes, ROOT_LIMIT)?.ok_or(Error::TooManyRoots)?;
+        Self::found(found.into_iter().map(Some))
+    }
+
+    /// The roots among what was found; None stands for what is no certificate.
+    fn found(blocks: impl Iterator<Item = Option<CertificateDer<'static>>>) -> Result<Self, Error> {
         let mut roots = Vec::<Root>::new();
         let mut skipped = 0;
-        for block in pem::certificates(text)? {
-            match block.ok().and_then(Root::new) {
+        for block in blocks {
+            match block.and_then(Root::new) {
                 Some(root) => {
                     if !roots.iter().any(|before| before.der == root.der) {
                         roots.push(root);
@@ -47,6 +58,20 @@ impl Bundle {
             0 => Self::of(roots, 0).ok_or(Error::NoCertificate),
             skipped => Self::of(roots, skipped).ok_or(Error::NoRoot { skipped }),
         }
+    }
+
+    /// Those of a PEM text that have issued themselves: the chain that an authority sends may end
+    /// with a root, or before it. None if it does.
+    pub fn own_issuers(text: &str) -> Result<Option<Self>, Error> {
+        let found = pem::certificates(text)?.filter_map(Result::ok);
+        let own = found.filter(|der| chain::is_own_issuer(der)).filter_map(Root::new);
+        let mut roots = Vec::<Root>::new();
+        for root in own.take(ROOT_LIMIT) {
+            if !roots.iter().any(|before| before.der == root.der) {
+                roots.push(root);
+            }
+        }
+        Ok(Self::of(roots, 0))
     }
 
     /// A bundle of different roots, unless there are none.

@@ -8,7 +8,7 @@ use x509_parser::{
     prelude::{FromDer, X509Certificate},
 };
 
-use crate::{Error, SpiffeId, error::BoxError, pem};
+use crate::{Bundle, Error, SpiffeId, described, error::BoxError, pem};
 
 /// A leaf certificate and what leads from it to a root, leaf first.
 #[derive(Debug, Clone)]
@@ -27,6 +27,7 @@ struct Leaf {
     not_after: SystemTime,
     public_key: Vec<u8>,
     uris: Vec<String>,
+    name: String,
 }
 
 impl Chain {
@@ -56,6 +57,36 @@ impl Chain {
         Self::from_ders(found)
     }
 
+    /// Reads a chain of a PEM text, and the roots that stand among it: certificates that have issued
+    /// themselves, other than the leaf.
+    pub fn and_roots(text: &str) -> Result<(Self, Option<Bundle>), Error> {
+        let (mut found, mut roots) = (Vec::new(), String::new());
+        for (block, position) in pem::certificates(text)?.zip(1..) {
+            if position > CHAIN_LIMIT {
+                return Err(Error::ChainTooLong);
+            }
+            let der = block.map_err(|source| Error::ChainPem { position, source })?;
+            let unreadable = |source| Error::ChainCertificate { position, source };
+            let issued_itself = {
+                let certificate = parse(&der).map_err(unreadable)?;
+                certificate.subject().as_raw() == certificate.issuer().as_raw()
+            };
+            if issued_itself && position > 1 {
+                pem::encode(pem::CERTIFICATE, &der, &mut roots);
+            } else if !found.iter().any(|(_, before)| *before == der) {
+                found.push((position, der));
+            }
+        }
+        let roots = (!roots.is_empty()).then(|| Bundle::from_pem(&roots)).transpose()?;
+        Ok((Self::from_ders(found)?, roots))
+    }
+
+    /// Reads a chain in DER, one certificate after the other, the leaf first.
+    pub fn from_der(bytes: &[u8]) -> Result<Self, Error> {
+        let found = split(bytes, CHAIN_LIMIT)?.ok_or(Error::ChainTooLong)?;
+        Self::from_ders(found.into_iter().zip(1..).map(|(der, at)| (at, der)).collect())
+    }
+
     /// Takes certificates with their positions in what was sent.
     fn from_ders(found: Vec<(usize, CertificateDer<'static>)>) -> Result<Self, Error> {
         let mut text = String::new();
@@ -72,6 +103,7 @@ impl Chain {
                     not_after,
                     public_key: certificate.public_key().raw.to_vec(),
                     uris: uris(&certificate)?,
+                    name: name(&certificate)?,
                 });
             }
             pem::encode(pem::CERTIFICATE, der, &mut text);
@@ -122,6 +154,12 @@ impl Chain {
         }
     }
 
+    /// Whom the leaf names: its URI, else the first host, else its common name. Nobody, if it has
+    /// none of them.
+    pub fn name(&self) -> &str {
+        &self.leaf.name
+    }
+
     /// SubjectPublicKeyInfo of the leaf.
     pub(crate) fn public_key(&self) -> &[u8] {
         &self.leaf.public_key
@@ -133,9 +171,36 @@ impl Chain {
     }
 }
 
+/// Certificates that stand one after the other; None if there are more than `most`.
+pub(crate) fn split(
+    mut bytes: &[u8],
+    most: usize,
+) -> Result<Option<Vec<CertificateDer<'static>>>, Error> {
+    pem::within_limit(bytes.len(), pem::TEXT_LIMIT)?;
+    let mut found = Vec::new();
+    while !bytes.is_empty() {
+        if found.len() == most {
+            return Ok(None);
+        }
+        let position = found.len() + 1;
+        let unreadable = |source: BoxError| Error::ChainCertificate { position, source };
+        let (rest, _) =
+            X509Certificate::from_der(bytes).map_err(|error| unreadable(error.into()))?;
+        let (der, _) = bytes.split_at(bytes.len() - rest.len());
+        found.push(CertificateDer::from(der.to_vec()));
+        bytes = rest;
+    }
+    Ok(Some(found))
+}
+
 /// The first and the last second in which a certificate is valid.
 pub(crate) fn validity(der: &[u8]) -> Result<(SystemTime, SystemTime), BoxError> {
     window(&parse(der)?)
+}
+
+/// Whether a certificate names itself as its issuer.
+pub(crate) fn is_own_issuer(der: &[u8]) -> bool {
+    parse(der).is_ok_and(|found| found.issuer().as_raw() == found.subject().as_raw())
 }
 
 /// Whether the last second of a certificate is over at `now`.
@@ -164,15 +229,33 @@ fn window(certificate: &X509Certificate<'_>) -> Result<(SystemTime, SystemTime),
 }
 
 fn uris(certificate: &X509Certificate<'_>) -> Result<Vec<String>, Error> {
-    let names = certificate
-        .subject_alternative_name()
-        .map_err(|source| Error::AlternativeName { source: source.into() })?;
-    let names = names.map(|extension| extension.value.general_names.as_slice());
     let uri = |name: &GeneralName<'_>| match name {
         GeneralName::URI(uri) => Some((*uri).to_owned()),
         _ => None,
     };
-    Ok(names.unwrap_or_default().iter().filter_map(uri).collect())
+    Ok(names(certificate)?.iter().filter_map(uri).collect())
+}
+
+fn name(certificate: &X509Certificate<'_>) -> Result<String, Error> {
+    let names = names(certificate)?;
+    let uri = names.iter().find_map(|name| match name {
+        GeneralName::URI(uri) => Some(*uri),
+        _ => None,
+    });
+    let host = names.iter().find_map(|name| match name {
+        GeneralName::DNSName(host) => Some(*host),
+        _ => None,
+    });
+    let common = certificate.subject().iter_common_name().next();
+    let named = uri.or(host).or_else(|| common?.as_str().ok()).filter(|name| !name.is_empty());
+    Ok(described::plain(named.unwrap_or("nobody")))
+}
+
+fn names<'a>(certificate: &'a X509Certificate<'_>) -> Result<&'a [GeneralName<'a>], Error> {
+    let names = certificate
+        .subject_alternative_name()
+        .map_err(|source| Error::AlternativeName { source: source.into() })?;
+    Ok(names.map(|extension| extension.value.general_names.as_slice()).unwrap_or_default())
 }
 
 /// Certificates of one chain; real ones have two to four.

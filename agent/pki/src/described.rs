@@ -66,7 +66,7 @@ fn fingerprint(der: &[u8]) -> String {
 }
 
 /// Somebody else chose the text: no terminal is to obey it.
-fn plain(text: &str) -> String {
+pub(crate) fn plain(text: &str) -> String {
     let plain = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
     text.chars().map(plain).take(MOST_LETTERS).collect()
 }

@@ -10,28 +10,42 @@ use rustls_pki_types::UnixTime;
 
 use crate::{Bundle, Chain, Error, PrivateKey, SpiffeId};
 
-/// A workload's proof of who it is, and whom it believes.
+/// A workload's proof of who it is, and whom it believes. One that [`Self::new`] has made names a
+/// workload of the mesh and leads to its roots; of one that was brought, that is to be asked.
 #[derive(Debug)]
 pub struct Identity {
     /// Fits the leaf of `chain`.
     pub key: PrivateKey,
-    /// Leads to one of `roots`.
+    /// With the key's certificate.
     pub chain: Chain,
     /// Whom to trust.
     pub roots: Bundle,
-    id: SpiffeId,
+    id: Option<SpiffeId>,
 }
 
 impl Identity {
     /// Puts an identity together: the key fits the leaf, the leaf names one workload, and every
     /// signature up to a root holds.
     pub fn new(key: PrivateKey, chain: Chain, roots: Bundle) -> Result<Self, Error> {
+        let identity = Self::brought(key, chain, roots)?;
+        identity.chain.spiffe_id()?;
+        identity.rooted()?;
+        Ok(identity)
+    }
+
+    /// Puts together what somebody else has made, for whatever mesh, or for none: the key fits the
+    /// leaf. One from an ACME authority names a host, and is rooted somewhere else.
+    pub fn brought(key: PrivateKey, chain: Chain, roots: Bundle) -> Result<Self, Error> {
         if key.public() != chain.public_key() {
             return Err(Error::KeyMismatch);
         }
-        let id = chain.spiffe_id()?;
-        verify(&chain, &roots)?;
+        let id = chain.spiffe_id().ok();
         Ok(Self { key, chain, roots, id })
+    }
+
+    /// Whether every signature up to one of its roots holds.
+    pub fn rooted(&self) -> Result<(), Error> {
+        verify(&self.chain, &self.roots)
     }
 
     /// Whether every signature from a chain up to one of these roots holds.
@@ -39,9 +53,14 @@ impl Identity {
         verify(chain, roots)
     }
 
-    /// The workload's name.
-    pub fn spiffe_id(&self) -> &SpiffeId {
-        &self.id
+    /// The workload's name in the mesh, if it has one of Istio's form.
+    pub fn spiffe_id(&self) -> Option<&SpiffeId> {
+        self.id.as_ref()
+    }
+
+    /// Whom the leaf names, whatever the form.
+    pub fn name(&self) -> &str {
+        self.chain.name()
     }
 
     /// When the leaf becomes valid.

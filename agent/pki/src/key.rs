@@ -64,13 +64,22 @@ impl PrivateKey {
 
     /// Reads the first key of a PEM text, be it PKCS#8, SEC1 or PKCS#1.
     pub fn from_pem(text: &str) -> Result<Self, Error> {
-        pem::within_limit(text, pem::TEXT_LIMIT)?;
+        pem::within_limit(text.len(), pem::TEXT_LIMIT)?;
         // The reader's own error is left out: it may quote a line, and that line the key.
         let der = PrivateKeyDer::from_pem_slice(text.as_bytes()).ok().ok_or(Error::NoKey)?;
-        let der = Zeroizing::new(der);
-        Signer::from_der(&der)
-            .and_then(|signer| Self::from_signer(&signer))
-            .ok_or(Error::KeyUnusable)
+        Self::of(&Zeroizing::new(der))
+    }
+
+    /// Reads a key in PKCS#8.
+    pub fn from_pkcs8(der: &[u8]) -> Result<Self, Error> {
+        pem::within_limit(der.len(), pem::TEXT_LIMIT)?;
+        let der = PrivatePkcs8KeyDer::from(der.to_vec());
+        Self::of(&Zeroizing::new(PrivateKeyDer::Pkcs8(der)))
+    }
+
+    fn of(der: &PrivateKeyDer<'_>) -> Result<Self, Error> {
+        let signer = Signer::from_der(der);
+        signer.and_then(|signer| Self::from_signer(&signer)).ok_or(Error::KeyUnusable)
     }
 
     /// The key as PKCS#8 PEM.

@@ -24,7 +24,7 @@ pub enum Broken {
 pub(crate) fn certificates(
     text: &str,
 ) -> Result<impl Iterator<Item = Result<CertificateDer<'static>, Broken>> + '_, Error> {
-    within_limit(text, TEXT_LIMIT)?;
+    within_limit(text.len(), TEXT_LIMIT)?;
     Ok(Blocks { lines: Lines { rest: text }, label: CERTIFICATE, kind: PhantomData })
 }
 
@@ -33,13 +33,12 @@ pub(crate) fn revocation_lists(
     text: &str,
 ) -> Result<impl Iterator<Item = Result<CertificateRevocationListDer<'static>, Broken>> + '_, Error>
 {
-    within_limit(text, CRL_LIMIT)?;
+    within_limit(text.len(), CRL_LIMIT)?;
     Ok(Blocks { lines: Lines { rest: text }, label: CRL, kind: PhantomData })
 }
 
-/// Refuses text that nobody has a reason to send.
-pub(crate) fn within_limit(text: &str, limit: usize) -> Result<(), Error> {
-    let length = text.len();
+/// Refuses what is longer than anybody has a reason to send.
+pub(crate) fn within_limit(length: usize, limit: usize) -> Result<(), Error> {
     if length > limit { Err(Error::TextTooLong { length, limit }) } else { Ok(()) }
 }
 

@@ -77,6 +77,12 @@ const CASES: &[Case] = &[
         |of| of.identity.would_show[0].usable = false,
         "hawser join BUNDLE",
     ),
+    ("services-wrong", |of| of.services = examples::beside().services, "hawser check"),
+    (
+        "identity-not-believed",
+        |of| of.identity.remark = Some("it has no SPIFFE id".into()),
+        "hawser identity show",
+    ),
     ("identity-not-kept", |of| of.identity.not_kept = Some("disk full".into()), "df -h"),
     ("istiod-away", |of| of.istiod.as_mut().unwrap().away = Some(NOW - BRIEFLY), "hawser doctor"),
     (
@@ -140,6 +146,16 @@ const CASES: &[Case] = &[
         "envoy-refuses",
         |of| of.relay.as_mut().unwrap().types.values_mut().for_each(|seen| seen.refuses = true),
         "hawser xds show",
+    ),
+    (
+        "envoy-refuses",
+        |of| {
+            of.relay.as_mut().unwrap().types.values_mut().for_each(|seen| {
+                let why = "hawser/127.240.0.1:80: cannot bind '127.240.0.1:80': Permission denied";
+                (seen.refuses, seen.rejected) = (true, Some(why.into()));
+            });
+        },
+        "cat /usr/share/hawser/low-ports.conf",
     ),
     (
         "envoy-lacks",

@@ -59,7 +59,17 @@ pub(crate) enum Unheard {
 
 /// What is said to Envoy. Dropped, the stream ends as it should.
 #[derive(Clone, Debug)]
-pub(crate) struct Voice(mpsc::Sender<Said>);
+pub(crate) struct Voice {
+    said: mpsc::Sender<Said>,
+    /// One speaks at a time, from the first to the last byte of a message.
+    floor: Arc<Semaphore>,
+}
+
+/// Whoever has it speaks. Dropped, others may.
+#[derive(Debug)]
+pub(crate) struct Floor {
+    _permit: Option<OwnedSemaphorePermit>,
+}
 
 /// Envoy does not listen any more.
 #[derive(Debug)]
@@ -99,20 +109,26 @@ impl Requests {
 }
 
 impl Voice {
+    /// The floor, once nobody else has it: for whoever has more to say than one word. Cancel-safe.
+    pub(crate) async fn floor(&self) -> Floor {
+        // It is never closed.
+        Floor { _permit: Arc::clone(&self.floor).acquire_owned().await.ok() }
+    }
+
     /// The next bytes; done when there is room for them. Cancelled, nothing was said.
     pub(crate) async fn say(&self, pieces: VecDeque<Bytes>) -> Result<(), Deaf> {
-        self.0.send(Said::Pieces(pieces)).await.ok().ok_or(Deaf)
+        self.said.send(Said::Pieces(pieces)).await.ok().ok_or(Deaf)
     }
 
     /// Ends the stream with a status.
     pub(crate) async fn end(self, status: Status) {
         // Envoy may be gone; then nobody needs to be told.
-        self.0.send(Said::End(status)).await.ok();
+        self.said.send(Said::End(status)).await.ok();
     }
 
     /// Done when Envoy does not listen any more.
     pub(crate) async fn closed(&self) {
-        self.0.closed().await;
+        self.said.closed().await;
     }
 }
 
@@ -148,7 +164,8 @@ impl Downstream {
         // One word on its way: what Envoy does not take, nobody sends.
         let (voice, said) = mpsc::channel(1);
         let requests = Requests::new(request.into_body());
-        let accepted = Accepted { flavour, requests, voice: Voice(voice), slot };
+        let voice = Voice { said: voice, floor: Arc::new(Semaphore::new(1)) };
+        let accepted = Accepted { flavour, requests, voice, slot };
         self.accepted.try_send(accepted).ok().ok_or_else(full)?;
         let mut response =
             http::Response::new(Body::new(Speech { said, pieces: VecDeque::new(), ended: false }));

@@ -27,9 +27,11 @@
 //! - Names and roots do not depend on Envoy: they come on a stream of the agent's own.
 
 mod admission;
+mod beside;
 mod downstream;
 mod gathered;
 mod istiod;
+mod local;
 mod metrics;
 mod node;
 mod outage;
@@ -48,6 +50,8 @@ mod tests;
 pub mod trial;
 
 pub use admission::{Refused, admitted};
+pub use beside::{Beside, OURS};
+pub use local::{Local, Supplied, Supply};
 pub use own::{Own, follow};
 pub use seen::{Exchange, Failure, Lacks, Names, Rejection, Seen, Stale, Standing, Trust, Version};
 pub use serve::{Error, Fit, Options, Parts, serve};

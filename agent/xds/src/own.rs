@@ -235,7 +235,8 @@ impl<S: Source> Follower<S> {
 
     fn take_names(&mut self, named: Named, at: SystemTime) {
         static TOLD: Throttle = Throttle::new(PERIOD);
-        let in_use = self.own.names.borrow().as_ref().is_some_and(|table| !table.is_empty());
+        let known = self.own.names.borrow().as_ref().is_some_and(|table| !table.is_empty());
+        let in_use = known && self.source.forgets();
         if let Some(named) = self.hold.take(named, in_use, Instant::now()) {
             self.publish_names(named, at);
         } else if let Some(suppressed) = TOLD.allow() {

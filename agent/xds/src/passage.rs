@@ -12,7 +12,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use hawser_wire::{Event, Fieldwise, Malformed, Reader, Response, Tail, write};
 
 use crate::{
-    downstream::Deaf,
+    downstream::{Deaf, Floor},
     record::Record,
     relay::{Relay, Remote},
     session::Sent,
@@ -217,6 +217,7 @@ pub(crate) async fn pass_whole(
     let sent = record.done(tail.nonce.clone(), tail.version.clone()).await;
     relay.sent(&tail, sent, came);
     let pieces = [prefix(message.len()), message];
+    let _floor = relay.voice().floor().await;
     Ok(relay.voice().say(pieces.into_iter().filter(|piece| !piece.is_empty()).collect()).await?)
 }
 
@@ -232,6 +233,8 @@ pub(crate) struct Streamed<'a> {
     /// What has come and not left, and how much has left.
     waiting: VecDeque<Bytes>,
     left: usize,
+    /// From its first byte that leaves to its last.
+    floor: Option<Floor>,
     came: Came,
     /// It is made fit field by field.
     fieldwise: Option<Fieldwise>,
@@ -241,7 +244,8 @@ impl<'a> Streamed<'a> {
     pub(crate) fn new(relay: &'a Relay, reader: Reader, length: usize, record: Record<'a>) -> Self {
         let (events, waiting) = (Vec::new(), VecDeque::new());
         let (came, fieldwise) = (Came::Answered, None);
-        Self { relay, reader, length, record, events, waiting, left: 0, came, fieldwise }
+        let (left, floor) = (0, None);
+        Self { relay, reader, length, record, events, waiting, left, floor, came, fieldwise }
     }
 
     /// Envoy cannot load everything of that type: each resource is made fit on its way, in as many
@@ -303,6 +307,7 @@ impl<'a> Streamed<'a> {
         }
         let mut pieces = VecDeque::with_capacity(self.waiting.len() + 1);
         if self.left == 0 {
+            self.floor = Some(self.relay.voice().floor().await);
             pieces.push_back(prefix(self.length));
         }
         while self.left < until {

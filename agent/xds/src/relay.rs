@@ -13,6 +13,7 @@ mod gone;
 mod hearing;
 mod mending;
 mod notes;
+mod ours;
 mod pace;
 mod replay;
 
@@ -39,8 +40,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tracing::{debug, warn};
 
-use self::pace::Renewals;
 pub(crate) use self::{age::Ages, detour::Remote};
+use self::{ours::Ours, pace::Renewals};
 use crate::{
     Options, Parts, Seen, Stale,
     downstream::{Accepted, Requests, Voice},
@@ -116,6 +117,8 @@ pub(crate) struct Relay {
     /// There may be something to answer out of what is kept.
     wished: Notify,
     renewals: Mutex<Renewals>,
+    /// What is told beside what whoever answers says, if anything is.
+    ours: Option<Ours>,
     /// The stream to whoever answers is to be begun anew.
     renew: Notify,
     /// A first request has come.
@@ -175,6 +178,7 @@ impl Relay {
             turned: Notify::new(),
             wished: Notify::new(),
             renewals: Mutex::new(Renewals::new()),
+            ours: Ours::new(flavour, &*shared.parts.source),
             renew: Notify::new(),
             met: Notify::new(),
             asked: Notify::new(),
@@ -192,6 +196,7 @@ impl Relay {
             () = self.voice.closed() => Ended::Envoy,
             ended = self.listen(requests) => ended,
             ended = self.answer() => ended,
+            ended = self.tell_ours() => ended,
             never = self.heed() => match never {},
             never = self.open_late() => match never {},
             never = self.mend() => match never {},
@@ -268,6 +273,7 @@ impl Relay {
         self.shared.metrics.responses.increment();
         self.note(note);
         self.look_at_age();
+        self.others_told();
     }
 
     /// A response went to Envoy in part.

@@ -33,6 +33,9 @@ pub struct Standing {
     pub stale: Option<Stale>,
     /// What went to Envoy, by type URL.
     pub types: BTreeMap<String, Exchange>,
+    /// What is made on this machine and told beside what the mesh says, by type URL; empty where there
+    /// is only one of both.
+    pub made: BTreeMap<String, Exchange>,
     /// What programs refuse: by who they are, and by type URL.
     pub refusing: BTreeMap<(String, String), Rejection>,
     /// Messages that could not be read, and did not pass.
@@ -167,6 +170,21 @@ impl Names {
     }
 }
 
+impl Exchange {
+    /// Both together. What is known of one alone is the first's, but for a refusal.
+    fn and(self, made: Self) -> Self {
+        let refused = if made.refuses && !self.refuses { &made.rejected } else { &self.rejected };
+        Self {
+            responses: self.responses + made.responses,
+            rejected: refused.clone().or(self.rejected).or(made.rejected),
+            sent: self.sent.or(made.sent),
+            accepted: self.accepted.or(made.accepted),
+            rejections: self.rejections + made.rejections,
+            refuses: self.refuses || made.refuses,
+        }
+    }
+}
+
 impl Default for Seen {
     fn default() -> Self {
         Self(Arc::new(watch::Sender::new(Standing::default())))
@@ -199,16 +217,34 @@ impl Seen {
     /// Whether Envoy has begun to refuse what is sent of that type, or takes it again; none if that
     /// is as it was.
     pub(crate) fn note(&self, note: Note, at: SystemTime) -> Option<Turn> {
+        self.note_in(|standing| &mut standing.types, note, at)
+    }
+
+    /// The same of what is made on this machine, beside what the mesh says.
+    pub(crate) fn note_made(&self, note: Note, at: SystemTime) -> Option<Turn> {
+        self.note_in(|standing| &mut standing.made, note, at)
+    }
+
+    fn note_in(
+        &self,
+        exchanges: fn(&mut Standing) -> &mut BTreeMap<String, Exchange>,
+        note: Note,
+        at: SystemTime,
+    ) -> Option<Turn> {
         let of = match &note {
             Note::Accepted { type_url, .. } | Note::Rejected { type_url, .. } => type_url.clone(),
             _ => String::new(),
         };
-        let refuses =
-            |standing: &Standing| standing.types.get(&of).is_some_and(|exchange| exchange.refuses);
+        let refuses = |standing: &mut Standing| {
+            exchanges(standing).get(&of).is_some_and(|exchange| exchange.refuses)
+        };
         let mut turn = None;
         self.change(|standing| {
             let before = refuses(standing);
-            standing.note(note, at);
+            match note {
+                Note::Withheld { .. } => standing.withheld += 1,
+                note => take_down(exchanges(standing), note, at),
+            }
             turn = match (before, refuses(standing)) {
                 (false, true) => Some(Turn::Refuses),
                 (true, false) => Some(Turn::Takes),
@@ -238,6 +274,17 @@ impl Seen {
 }
 
 impl Standing {
+    /// What went over Envoy's streams, of the mesh and what is made here: what is refused of either, Envoy
+    /// refuses.
+    pub fn exchanges(&self) -> BTreeMap<String, Exchange> {
+        let mut all = self.types.clone();
+        for (type_url, made) in &self.made {
+            let of_mesh = all.remove(type_url).unwrap_or_default();
+            all.insert(type_url.clone(), of_mesh.and(made.clone()));
+        }
+        all
+    }
+
     /// When istiod has last sent anything, of whatever type.
     pub fn heard(&self) -> Option<SystemTime> {
         let sent = self.types.values().filter_map(|exchange| exchange.sent.as_ref());
@@ -246,42 +293,39 @@ impl Standing {
         let taken = sent.chain(own).map(|version| version.at);
         taken.chain(refused.map(|rejection| rejection.at)).max()
     }
+}
 
-    fn note(&mut self, note: Note, at: SystemTime) {
-        match note {
-            Note::Asked { type_url } => {
-                self.exchange(type_url);
-            }
-            Note::Sent { type_url, version, resources } => {
-                if let Some(exchange) = self.exchange(type_url) {
-                    exchange.responses += 1;
-                    exchange.sent = Some(Version { version, at, resources });
-                }
-            }
-            Note::Accepted { type_url, version, mends } => {
-                if let Some(exchange) = self.exchange(type_url) {
-                    let sent = exchange.sent.as_ref().filter(|sent| sent.version == version);
-                    let resources = sent.map_or(0, |sent| sent.resources);
-                    exchange.accepted = Some(Version { version, at, resources });
-                    exchange.refuses &= !mends;
-                }
-            }
-            Note::Rejected { type_url, version, error } => {
-                if let Some(exchange) = self.exchange(type_url) {
-                    exchange.rejections += 1;
-                    exchange.refuses = true;
-                    exchange.rejected = Some(Rejection { version, at, error });
-                }
-            }
-            Note::Withheld { .. } => self.withheld += 1,
-            Note::Nothing => {}
-        }
+/// Takes down what went over Envoy's streams.
+fn take_down(exchanges: &mut BTreeMap<String, Exchange>, note: Note, at: SystemTime) {
+    let (Note::Asked { type_url }
+    | Note::Sent { type_url, .. }
+    | Note::Accepted { type_url, .. }
+    | Note::Rejected { type_url, .. }) = &note
+    else {
+        return;
+    };
+    // There are not more types than anybody could have.
+    if exchanges.len() >= MOST_TYPES && !exchanges.contains_key(type_url) {
+        return;
     }
-
-    /// The exchange of a type; none if there are more types than anybody could have.
-    fn exchange(&mut self, type_url: String) -> Option<&mut Exchange> {
-        let room = self.types.len() < MOST_TYPES || self.types.contains_key(&type_url);
-        room.then(|| self.types.entry(type_url).or_default())
+    let exchange = exchanges.entry(type_url.clone()).or_default();
+    match note {
+        Note::Sent { version, resources, .. } => {
+            exchange.responses += 1;
+            exchange.sent = Some(Version { version, at, resources });
+        }
+        Note::Accepted { version, mends, .. } => {
+            let sent = exchange.sent.as_ref().filter(|sent| sent.version == version);
+            let resources = sent.map_or(0, |sent| sent.resources);
+            exchange.accepted = Some(Version { version, at, resources });
+            exchange.refuses &= !mends;
+        }
+        Note::Rejected { version, error, .. } => {
+            exchange.rejections += 1;
+            exchange.refuses = true;
+            exchange.rejected = Some(Rejection { version, at, error });
+        }
+        _ => {}
     }
 }
 
@@ -303,6 +347,30 @@ mod tests {
         for (who, failovers) in [("a", 0), ("a", 0), ("b", 1), ("a", 2)] {
             names.joined(who, at);
             assert_eq!((names.peer.as_deref(), names.failovers), (Some(who), failovers));
+        }
+    }
+
+    #[test]
+    fn what_is_refused_of_either_is_refused() {
+        let rejected = |error: &str| {
+            let (version, error) = (String::new(), error.to_owned());
+            Some(Rejection { version, at: SystemTime::UNIX_EPOCH, error })
+        };
+        let refusing = |error| {
+            let (rejected, refuses) = (rejected(error), true);
+            Exchange { responses: 1, rejections: 1, rejected, refuses, ..Exchange::default() }
+        };
+        let fine = Exchange { responses: 1, rejected: rejected("old"), ..Exchange::default() };
+        for (mesh, made, error) in [
+            (Some(fine.clone()), refusing("ours"), "ours"),
+            (Some(refusing("theirs")), fine, "theirs"),
+            (None, refusing("ours"), "ours"),
+        ] {
+            let mut standing = Standing::default();
+            standing.made.insert("a".to_owned(), made);
+            standing.types = mesh.into_iter().map(|mesh| ("a".to_owned(), mesh)).collect();
+            let all = standing.exchanges().remove("a").unwrap();
+            assert_eq!((all.refuses, all.rejected.unwrap().error.as_str()), (true, error));
         }
     }
 

@@ -33,19 +33,19 @@ use bytes::Bytes;
 use hawser_proto::type_url;
 use hawser_wire::Flavour;
 
-use self::{
-    asking::Asking,
-    compose::Compose,
-    epoch::Epoch,
-    queue::{Queue, Waiting},
-    topic::{About, Origin, Topic},
-};
 pub(crate) use self::{
+    asking::Asking,
     compose::removal,
     names::Changes,
     node::{Address, Introduction},
     told::{Heard, Note, Refusal, Wish},
     topic::Sent,
+};
+use self::{
+    compose::Compose,
+    epoch::Epoch,
+    queue::{Queue, Waiting},
+    topic::{About, Origin, Topic},
 };
 
 /// What is known of Envoy's stream. `R` is what whoever keeps a response is told its fate by.
@@ -302,6 +302,11 @@ impl<R> Session<R> {
         self.epoch.introduced
     }
 
+    /// Whether Envoy waits for anything of that type.
+    pub(crate) fn awaits(&self, type_url: &str) -> bool {
+        self.topics.get(type_url).is_none_or(|topic| topic.waits)
+    }
+
     /// Whether Envoy waits for anything that nobody has answered.
     pub(crate) fn waits(&self) -> bool {
         !self.epoch.heard && self.topics.values().any(|topic| topic.waits)
@@ -363,7 +368,7 @@ pub(crate) fn brief(text: &str) -> String {
 
 const LONGEST_NOTE: usize = 512;
 /// Istio knows about a dozen.
-const MOST_TYPES: usize = 64;
+pub(crate) const MOST_TYPES: usize = 64;
 /// A reconnecting delta client of a large mesh sends a few MiB.
 const MOST_WAITING: usize = 64 << 20;
 /// What Envoy does not speak of for long, as it does while clusters warm, is pushed all the same.

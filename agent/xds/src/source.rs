@@ -7,6 +7,8 @@ use hawser_rt::BoxError;
 use hawser_wire::Flavour;
 use tokio::{sync::mpsc, time::sleep};
 
+use crate::local::Local;
+
 /// A future in a box.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -24,6 +26,39 @@ pub trait Source: fmt::Debug + Send + Sync {
     /// Cancel-safe.
     fn answers(&self) -> BoxFuture<'_, ()> {
         Box::pin(std::future::pending())
+    }
+
+    /// Whether it may say for a while that there is nothing though there is, as one does that has just
+    /// started.
+    fn forgets(&self) -> bool {
+        true
+    }
+
+    /// What is made on this machine, and told beside what comes from here.
+    fn beside(&self) -> Option<&Local> {
+        None
+    }
+}
+
+impl<S: Source + ?Sized> Source for std::sync::Arc<S> {
+    fn open(
+        &self,
+        flavour: Flavour,
+        requests: mpsc::Receiver<Bytes>,
+    ) -> BoxFuture<'_, Result<Opened, Lost>> {
+        (**self).open(flavour, requests)
+    }
+
+    fn answers(&self) -> BoxFuture<'_, ()> {
+        (**self).answers()
+    }
+
+    fn forgets(&self) -> bool {
+        (**self).forgets()
+    }
+
+    fn beside(&self) -> Option<&Local> {
+        (**self).beside()
     }
 }
 

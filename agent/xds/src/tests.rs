@@ -1,7 +1,7 @@
 //! The relay and the agent's own stream on real sockets, between a client that speaks as Envoy does and
 //! an istiod that does what it is told.
 
-mod ends;
+pub(crate) mod ends;
 mod modules;
 mod own;
 mod raw;

@@ -31,7 +31,7 @@ fuzz_target!(|bytes: &[u8]| {
     };
     assert_issued(&identity);
 
-    let other = identity.spiffe_id() != &id;
+    let other = identity.spiffe_id() != Some(&id);
     let (early, late) = (now < identity.not_before(), now > identity.not_after());
     match wanted.check(&identity, now) {
         Ok(()) => assert!(!other && !early && !late),

@@ -18,6 +18,7 @@ use rcgen::{CertificateSigningRequestParams, KeyPair};
 use rustls::RootCertStore;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use self::authority::Generation;
 use crate::time::Time;
@@ -289,6 +290,19 @@ impl TestCa {
         Ok(signs.certified(leaf, &key))
     }
 
+    /// One that ended so long ago.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn ended(&self, identity: &str, ago: Duration) -> Result<Certified> {
+        let key = KeyPair::generate().context("make a workload key")?;
+        let signs = Arc::clone(&self.authority.read().signs);
+        let until = self.time.now() - ago;
+        let window = Window { from: until - DEFAULT_TTL, until };
+        let leaf = signs.leaf(&key, &[identity.to_owned()], window)?;
+        Ok(signs.certified(leaf, &key))
+    }
+
     /// A serving certificate for DNS names or addresses, as istiod signs for itself.
     ///
     /// # Errors
@@ -300,6 +314,18 @@ impl TestCa {
     pub(crate) fn serving_for(&self, names: &[&str], window: Window) -> Result<Certified> {
         let serves = Arc::clone(&self.authority.read().serves);
         serves.serving(names, window)
+    }
+}
+
+impl Certified {
+    /// The serial number of its leaf in hexadecimal.
+    ///
+    /// # Errors
+    /// When the chain has none that can be read.
+    pub fn serial(&self) -> Result<String> {
+        let leaf = CertificateDer::from_pem_slice(self.chain.as_bytes()).context("read a leaf")?;
+        let (_, leaf) = X509Certificate::from_der(&leaf).context("read a leaf")?;
+        Ok(format!("{:x}", leaf.serial))
     }
 }
 

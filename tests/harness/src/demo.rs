@@ -25,15 +25,29 @@ use crate::vm::{Status, Vm};
 use crate::wait::wait_for;
 use crate::workload::Answer;
 
+mod standalone;
+
 /// What to demonstrate.
 #[derive(Debug, Clone)]
 pub struct Options {
+    /// Which of them.
+    pub mode: Mode,
     /// The agent's binary.
     pub hawser: PathBuf,
     /// Where everything goes: the bundle, the machine's root, the logs.
     pub dir: PathBuf,
     /// Whether to leave it up until Ctrl-C.
     pub afterwards: Afterwards,
+}
+
+/// Which demonstration.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Mode {
+    /// A machine joins a mesh.
+    #[default]
+    Join,
+    /// A machine without istiod, with a file of services.
+    Standalone,
 }
 
 /// What happens when everything has been seen.
@@ -50,6 +64,9 @@ pub enum Afterwards {
 /// # Errors
 /// The first step that was not seen.
 pub async fn run(options: &Options, interrupt: &CancellationToken) -> Result<()> {
+    if options.mode == Mode::Standalone {
+        return standalone::run(options, interrupt).await;
+    }
     let mut steps = Steps::new();
     // Dropping what was started ends it.
     let up = tokio::select! {

@@ -1,14 +1,16 @@
 //! A tiny DNS client.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use hickory_proto::op::{Edns, Message, Query, ResponseCode};
 use hickory_proto::rr::{Name, RData, RecordType};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, UdpSocket};
+use tokio::net::UdpSocket;
 use tokio::time::timeout;
+
+use crate::http1;
 
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -58,6 +60,14 @@ impl<'a> Dig<'a> {
     /// # Errors
     /// When there is none within ten seconds, or it does not belong to the query.
     pub async fn ask(&self, server: SocketAddr) -> Result<Answer> {
+        self.ask_from(http1::unspecified(server), server).await
+    }
+
+    /// The same from one of the addresses of this machine.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn ask_from(&self, own: IpAddr, server: SocketAddr) -> Result<Answer> {
         let mut query = Message::query();
         query.metadata.recursion_desired = true;
         // From ASCII, so that the case of the letters stays.
@@ -72,8 +82,8 @@ impl<'a> Dig<'a> {
         let bytes = query.to_vec().context("write query")?;
         let exchange = async {
             match self.transport {
-                Transport::Udp => by_udp(server, &bytes).await,
-                Transport::Tcp => by_tcp(server, &bytes).await,
+                Transport::Udp => by_udp(own, server, &bytes).await,
+                Transport::Tcp => by_tcp(own, server, &bytes).await,
             }
         };
         let what = || format!("ask {server} for {} {}", self.name, self.kind);
@@ -112,11 +122,7 @@ impl Answer {
     }
 }
 
-async fn by_udp(server: SocketAddr, query: &[u8]) -> Result<Vec<u8>> {
-    let own: IpAddr = match server {
-        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        SocketAddr::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
-    };
+async fn by_udp(own: IpAddr, server: SocketAddr, query: &[u8]) -> Result<Vec<u8>> {
     let socket = UdpSocket::bind((own, 0)).await?;
     socket.connect(server).await?;
     socket.send(query).await?;
@@ -126,8 +132,8 @@ async fn by_udp(server: SocketAddr, query: &[u8]) -> Result<Vec<u8>> {
     Ok(buffer)
 }
 
-async fn by_tcp(server: SocketAddr, query: &[u8]) -> Result<Vec<u8>> {
-    let mut stream = TcpStream::connect(server).await?;
+async fn by_tcp(own: IpAddr, server: SocketAddr, query: &[u8]) -> Result<Vec<u8>> {
+    let mut stream = http1::connect(own, server).await?;
     let length = u16::try_from(query.len())?.to_be_bytes();
     stream.write_all(&[&length[..], query].concat()).await?;
     let mut reply = vec![0; usize::from(stream.read_u16().await?)];

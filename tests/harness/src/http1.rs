@@ -1,7 +1,7 @@
 //! A small HTTP/1.1 client for admin interfaces and for requests through Envoy.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -49,8 +49,22 @@ pub async fn call(
     path: &str,
     headers: &[(&str, &str)],
 ) -> Result<Reply> {
+    call_from(unspecified(addr), addr, method, path, headers).await
+}
+
+/// The same from one of the addresses of this machine.
+///
+/// # Errors
+/// As above.
+pub async fn call_from(
+    own: IpAddr,
+    addr: SocketAddr,
+    method: &Method,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> Result<Reply> {
     let call = async {
-        let stream = TcpStream::connect(addr).await.with_context(|| format!("connect {addr}"))?;
+        let stream = connect(own, addr).await?;
         let (mut sender, connection) = handshake(TokioIo::new(stream)).await?;
         let mut request = Request::builder().method(method).uri(path);
         if !headers.iter().any(|(name, _)| *name == "host") {
@@ -80,6 +94,23 @@ pub async fn call(
     };
     let reply = timeout(LIMIT, call).await.with_context(|| format!("{addr} is silent"))?;
     reply.with_context(|| format!("{method} http://{addr}{path}"))
+}
+
+/// Connected from this address.
+pub(crate) async fn connect(own: IpAddr, addr: SocketAddr) -> Result<TcpStream> {
+    let socket = if own.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // Whoever binds takes a port for all destinations at once, and there are not that many.
+    if !own.is_unspecified() {
+        socket.bind((own, 0).into()).with_context(|| format!("bind {own}"))?;
+    }
+    socket.connect(addr).await.with_context(|| format!("connect {addr}"))
+}
+
+pub(crate) fn unspecified(addr: SocketAddr) -> IpAddr {
+    match addr {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    }
 }
 
 /// A connection that stays open from one request to the next.

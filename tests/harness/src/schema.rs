@@ -38,6 +38,7 @@ impl Schema {
                 | "$defs"
                 | "title"
                 | "description"
+                | "default"
                 | "required"
                 | "properties"
                 | "additionalProperties" => {}
@@ -53,6 +54,10 @@ impl Schema {
                 "minimum" => ensure!(
                     value.as_f64().is_none_or(|number| Some(number) >= said.as_f64()),
                     "{at}: {value} is below {said}"
+                ),
+                "maximum" => ensure!(
+                    value.as_f64().is_none_or(|number| Some(number) <= said.as_f64()),
+                    "{at}: {value} is above {said}"
                 ),
                 "items" => {
                     for (index, item) in value.as_array().into_iter().flatten().enumerate() {

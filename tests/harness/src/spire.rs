@@ -1,7 +1,8 @@
-//! FakeSpire: a SPIFFE provider's secrets at a Unix socket.
+//! FakeSpire: a SPIFFE provider's certificates at a Unix socket.
 //!
-//! Speaks as SPIRE's agent does: `StreamSecrets` alone, the names `default` and `ROOTCA`, PKCS#8
-//! keys, no headers before the first message, a push for everything that changes. On top it gives
+//! Speaks as SPIRE's agent does. SDS: `StreamSecrets` alone, the names `default` and `ROOTCA`, PKCS#8
+//! keys, no headers before the first message, a push for everything that changes. The Workload API:
+//! `FetchX509SVID` for those who send its header, all identities in every message. On top it gives
 //! half of a set, falls silent, dies and comes back.
 
 use std::fs;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use hawser_proto::envoy::envoy::service::secret::v3::secret_discovery_service_server::SecretDiscoveryServiceServer;
+use hawser_proto::spiffe::spiffe_workload_api_server::SpiffeWorkloadApiServer;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::service::TowerToHyperService;
@@ -22,12 +24,14 @@ use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 
 use self::session::Secrets;
+use self::workload::Identities;
 use crate::ca::Certified;
 use crate::wait::until;
 
 pub use self::session::Asked;
 
 mod session;
+mod workload;
 
 /// How it behaves.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -39,6 +43,8 @@ pub enum Manner {
     Silent,
     /// It knows nobody: `PERMISSION_DENIED` to every new stream.
     Unregistered,
+    /// It serves, and knows nothing of SDS.
+    WithoutSds,
 }
 
 /// What it has seen.
@@ -48,8 +54,10 @@ pub struct Seen {
     pub connections: usize,
     /// Connections that are open.
     pub open: usize,
-    /// Streams that were opened.
+    /// Streams of SDS that were opened.
     pub streams: u64,
+    /// Streams of the Workload API that were opened.
+    pub fetches: u64,
     /// Every request of every stream.
     pub asked: Vec<Asked>,
     /// The names in each response that it has sent.
@@ -78,6 +86,10 @@ struct Given {
     push: u64,
     pair: Option<(u64, Certified)>,
     roots: Option<(u64, String)>,
+    /// Identities of the caller besides the first.
+    others: Vec<Certified>,
+    /// Roots of another trust domain, by its id.
+    federated: Vec<(String, String)>,
 }
 
 impl FakeSpire {
@@ -109,6 +121,17 @@ impl FakeSpire {
             given.pair = Some((push, pair.clone()));
             given.roots = Some((push, roots.to_owned()));
         });
+    }
+
+    /// Gives another identity besides, as an agent does for whom several entries fit.
+    pub fn give_another(&self, pair: &Certified) {
+        self.push(|given, _push| given.others.push(pair.clone()));
+    }
+
+    /// Gives the roots of another trust domain.
+    pub fn federate(&self, trust_domain: &str, roots: &str) {
+        let federated = (format!("spiffe://{trust_domain}"), roots.to_owned());
+        self.push(|given, _push| given.federated.push(federated));
     }
 
     /// Gives a pair, in a push without roots.
@@ -225,7 +248,8 @@ async fn accept(listener: UnixListener, shared: Arc<Shared>) {
 
 /// Serves one connection; it is not even read while it is to be silent.
 async fn serve(stream: UnixStream, shared: Arc<Shared>) {
-    let routes = Routes::new(SecretDiscoveryServiceServer::new(Secrets(Arc::clone(&shared))));
+    let routes = Routes::new(SecretDiscoveryServiceServer::new(Secrets(Arc::clone(&shared))))
+        .add_service(SpiffeWorkloadApiServer::new(Identities(Arc::clone(&shared))));
     let connection = http2::Builder::new(TokioExecutor::new())
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
     let mut connection = std::pin::pin!(connection);

@@ -76,12 +76,19 @@ impl Vm {
     /// # Errors
     /// When its files cannot be written or no ports are free.
     pub fn new(binary: &Path, root: &Path, mesh: &Mesh) -> Result<Self> {
+        Self::apart(binary, root, mesh.outside.addr())
+    }
+
+    /// The same for a machine with this resolver and no mesh.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn apart(binary: &Path, root: &Path, outside: SocketAddr) -> Result<Self> {
         let port = || free::port(Ipv4Addr::LOCALHOST.into());
         let settings = format!(
-            "[dns]\nlisten = \"127.0.0.1:0\"\nupstreams = [\"{}\"]\n\n\
+            "[dns]\nlisten = \"127.0.0.1:0\"\nupstreams = [\"{outside}\"]\n\n\
              [envoy]\nadmin_port = {}\nstatus_port = {}\nprometheus_port = {}\ndrain = \"1s\"\n\n\
              [status]\nlisten = \"127.0.0.1:{}\"\n",
-            mesh.outside.addr(),
             port()?,
             port()?,
             port()?,
@@ -253,7 +260,7 @@ impl Vm {
 }
 
 /// Replaces a file as a whole: whoever reads it reads the old or the new one.
-fn put(path: &Path, mode: u32, text: &str) -> Result<()> {
+pub(crate) fn put(path: &Path, mode: u32, text: &str) -> Result<()> {
     let fresh = path.with_extension("fresh");
     let mut options = OpenOptions::new();
     let file = options.write(true).create(true).truncate(true).mode(mode).open(&fresh);

@@ -1,9 +1,17 @@
 //! Every command of a document is typed on a booted machine, one document after the other.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use hawser_harness::istiod::Reach;
+use hawser_harness::{
+    eastwest::{EastWest, Member, Speaks},
+    istiod::Reach,
+};
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
 
 use super::{
     blocks::{Document, Step, Typed},
@@ -12,7 +20,7 @@ use super::{
 use crate::{
     machine::{Machine, wait_for},
     package::{self, Joined, sidecar},
-    vm::site::Site,
+    vm::site::{CLOUD, Site},
 };
 
 /// In the order in which a machine sees them: it comes, lives in a mesh, and goes.
@@ -30,6 +38,8 @@ const IN_A_MESH: [&str; 10] = [
 ];
 /// For a machine with Istio's own agent.
 const MOVES_OVER: [&str; 1] = ["migrate.md"];
+/// For a machine without istiod.
+const STANDALONE: &str = "standalone.md";
 
 #[test]
 fn what_is_typed_on_a_machine_of_a_mesh_does_what_the_documents_say() -> Result<()> {
@@ -78,9 +88,93 @@ fn what_is_typed_on_a_machine_that_moves_over_does_what_the_document_says() -> R
 }
 
 #[test]
+fn what_is_typed_on_a_machine_without_istiod_does_what_the_document_says() -> Result<()> {
+    let mut site = Site::build("docs-standalone")?;
+    site.succeed(&["dpkg", "-i", &site.package()])?;
+    let mut outside = Outside::start(&site)?;
+    let mut wrong = Vec::new();
+    for step in Document::named(STANDALONE)?.steps()? {
+        let done = match step {
+            Step::Typed(typed) => tried(site.machine()?, &typed)
+                .with_context(|| format!("packaging/docs/{STANDALONE}:{}", typed.line)),
+            Step::Settings(toml) => set(site.machine()?, &toml),
+            Step::Direction(what) => outside.directed(&mut site, &what).context(what),
+        };
+        wrong.extend(done.err().map(|error| format!("{error:#}")));
+    }
+    ensure!(wrong.is_empty(), "{}\n\n{}", wrong.join("\n\n"), site.told());
+    Ok(())
+}
+
+/// A gateway into the mesh, at an address that the machine reaches.
+struct Outside {
+    gateway: EastWest,
+    place: SocketAddr,
+    _passing: JoinSet<()>,
+}
+
+impl Outside {
+    fn start(site: &Site) -> Result<Self> {
+        let hello = Member::new("hello", "demo", 8080, Speaks::Http);
+        let ca = site.mesh.istiod.ca();
+        let dir = site.dir().join("gateway");
+        let gateway = site.runtime.block_on(EastWest::start(ca, &dir, &[hello], 1))?;
+        let to = gateway.address()?;
+        let listener = site.runtime.block_on(TcpListener::bind((CLOUD, 0)))?;
+        let place = listener.local_addr()?;
+        let _context = site.runtime.enter();
+        let mut passing = JoinSet::new();
+        passing.spawn(async move {
+            let mut calls = JoinSet::new();
+            while let Ok((mut from, _)) = listener.accept().await {
+                calls.spawn(async move {
+                    if let Ok(mut to) = TcpStream::connect(to).await {
+                        drop(copy_bidirectional(&mut from, &mut to).await);
+                    }
+                });
+            }
+        });
+        Ok(Self { gateway, place, _passing: passing })
+    }
+
+    fn directed(&mut self, site: &mut Site, what: &str) -> Result<()> {
+        match what {
+            "a certificate and a gateway are there" => {
+                let day = Duration::from_secs(86_400);
+                let ca = site.mesh.istiod.ca();
+                let pair = ca.workload(&site.mesh.identity(), day)?;
+                let roots = ca.root_pem();
+                for (name, text) in
+                    [("key", &pair.key), ("cert-chain", &pair.chain), ("root-cert", &roots)]
+                {
+                    let file = format!("/etc/certs/{name}.pem");
+                    site.shell(&format!(
+                        "mkdir -p /etc/certs; umask 077; cat >{file} <<'END'\n{text}END\nchown istio-proxy {file}"
+                    ))?;
+                }
+                ensure!(self.gateway.gateways().len() == 1, "no gateway");
+                Ok(())
+            }
+            "the file of services is there" => {
+                let blocks = Document::named(STANDALONE)?.blocks()?;
+                let mut files = blocks.iter().filter(|block| block.text.starts_with("gateways:"));
+                let file = files.next().context("no file in the document")?;
+                let text = file.text.replace("gw1.example.com:15443", &self.place.to_string());
+                let script = format!("cat >/etc/hawser/services.yaml <<'END'\n{text}END\n");
+                site.shell(&script).map(drop)
+            }
+            other => bail!("nobody knows how to direct {other:?}"),
+        }
+    }
+}
+
+#[test]
 fn no_document_is_left_out() -> Result<()> {
-    let played: BTreeSet<_> =
-        IN_A_MESH.iter().chain(&MOVES_OVER).map(|it| (*it).to_owned()).collect();
+    let played: BTreeSet<_> = { IN_A_MESH.iter() }
+        .chain(&MOVES_OVER)
+        .chain([&STANDALONE])
+        .map(|it| (*it).to_owned())
+        .collect();
     let all: BTreeSet<_> = Document::all()?.into_iter().map(|document| document.name).collect();
 
     assert_eq!(played, all);

@@ -149,5 +149,15 @@ const ON_A_MACHINE: [&str; 7] = [
     "hawser_intercept_repairs",
     "hawser_intercept_trouble",
 ];
-/// Of a machine that joined with a pair and no token, and of one with something wrong.
-const ELSEWHERE: [&str; 2] = ["hawser_provisioned_expiry_seconds", "hawser_trouble"];
+/// Of a machine that joined with a pair and no token, of one with something wrong, and of one with a
+/// file of services.
+const ELSEWHERE: [&str; 8] = [
+    "hawser_provisioned_expiry_seconds",
+    "hawser_trouble",
+    "hawser_services",
+    "hawser_services_conflicts",
+    "hawser_services_gateways",
+    "hawser_services_inbound",
+    "hawser_services_problems",
+    "hawser_services_since_timestamp_seconds",
+];

@@ -133,6 +133,11 @@ impl Site {
         programs.join(name).display().to_string()
     }
 
+    /// Where everything of the mesh is.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
     pub(crate) fn package(&self) -> String {
         self.package.display().to_string()
     }

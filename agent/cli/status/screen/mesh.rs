@@ -144,21 +144,26 @@ fn columns(page: &mut Page, now: u64, type_url: &str, seen: &TypeStatus) {
 
 /// The names of the mesh, and what was asked.
 pub(super) fn names(page: &mut Page, of: &Snapshot) {
-    if of.istiod.is_none() {
+    if of.relay.is_none() {
         return;
     }
+    let whom = match &of.services {
+        None => "istiod",
+        Some(services) if services.is_alone() => "the file of services",
+        Some(_) => "istiod and the file of services",
+    };
     let kept = of.dns.as_ref().and_then(|dns| dns.table.as_ref());
     let (hue, text) = match (of.names, kept) {
         (_, Some(kept)) if kept.stale => {
             let old = ago(of.at, kept.at);
             let text =
-                format!("{} kept, stale: istiod said so {old} ago, and has not since", kept.hosts);
+                format!("{} kept, stale: {whom} said so {old} ago, and has not since", kept.hosts);
             (Hue::Warning, text)
         }
         (Some(names), Some(kept)) => {
-            (Hue::Plain, format!("{names} from istiod, {} ago", ago(of.at, kept.at)))
+            (Hue::Plain, format!("{names} from {whom}, {} ago", ago(of.at, kept.at)))
         }
-        (Some(names), None) => (Hue::Plain, format!("{names} from istiod")),
+        (Some(names), None) => (Hue::Plain, format!("{names} from {whom}")),
         (None, _) => (Hue::Warning, "none yet; every name is relayed".to_owned()),
     };
     page.row("names", hue, &text);

@@ -21,11 +21,13 @@ fn is_as_drawn(name: &str, text: &str) {
 
 #[test]
 fn each_state_has_its_screen_at_80_and_at_120_columns() {
-    let cases: [(&str, Machine); 7] = [
+    let cases: [(&str, Machine); 9] = [
         ("healthy", examples::healthy),
         ("starting", examples::starting),
         ("degraded", examples::degraded),
         ("certificates_only", examples::certificates_only),
+        ("standalone", examples::standalone),
+        ("beside", examples::beside),
         ("stale", examples::stale),
         ("draining", examples::draining),
         ("maintenance", examples::maintained),

@@ -55,8 +55,8 @@ const PREFIXES: &[&str] =
 const SUFFIXES: &[&str] = &["rbac.allowed", "rbac.denied", "shadow_allowed", "shadow_denied"];
 const REGEXES: &[&str] = &[
     r"vhost\..*\.route\..*",
-    // What a drain waits for, without those of single workers.
-    r"listener\.[0-9a-f_.\[\]]+\.downstream_cx_active",
+    // What a drain waits for, without those of single workers, and whom a forwarder has refused.
+    r"listener\.[0-9a-f_.\[\]]+\.(downstream_cx_active|no_filter_chain_match)",
 ];
 
 /// Of Envoy's own statistics; a name ends at the `;` of an `alt_stat_name`.

@@ -58,7 +58,7 @@ fn the_pieces_make_an_identity_in_any_order() {
 
         assert_eq!(set.wanted(), None);
         let identity = set.identity().unwrap().unwrap();
-        assert_eq!(identity.spiffe_id().to_string(), spiffe_id("ns", "vm"));
+        assert_eq!(identity.name().to_owned(), spiffe_id("ns", "vm"));
     }
 }
 
@@ -71,7 +71,7 @@ fn half_of_a_change_does_not_fit() {
     set.take(type_url::SECRET, secret(ROOTCA, roots(bytes(&old.root_pem())))).unwrap();
 
     set.take(type_url::SECRET, secret(DEFAULT, issued(&new))).unwrap();
-    assert!(set.identity().unwrap().is_err());
+    assert!(set.identity().unwrap().unwrap().rooted().is_err());
     set.take(type_url::SECRET, secret(ROOTCA, roots(bytes(&new.root_pem())))).unwrap();
     assert!(set.identity().unwrap().is_ok());
 }

@@ -16,7 +16,7 @@ async fn what_was_kept_for_somebody_else_is_set_aside() {
 
     let identity = rig.start_as(Plan { id: OTHER, ..Plan::default() }).identity().await;
 
-    assert_eq!(identity.spiffe_id().service_account(), "other");
+    assert_eq!(identity.spiffe_id().unwrap().service_account(), "other");
     assert_eq!(aside(&rig.state()), 1);
 }
 

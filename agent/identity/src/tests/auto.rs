@@ -4,10 +4,10 @@ use super::{
     provider::{Given, socket},
     rig::*,
 };
-use crate::{AtRest, Source};
+use crate::{AtRest, Source, Speaks};
 
 fn plan(rig: &Rig) -> Plan {
-    Plan { source: Source::Auto { socket: socket(rig) }, ..Plan::default() }
+    Plan { source: Source::Auto { socket: socket(rig), speaks: Speaks::Either }, ..Plan::default() }
 }
 
 #[tokio::test]

@@ -5,13 +5,14 @@ use std::{os::unix::fs::symlink, sync::Arc};
 use hawser_harness::ca::{Certified, OldRoot, Shape, TestCa, spiffe_id};
 
 use super::rig::*;
-use crate::{AtRest, Files, Source};
+use crate::{AtRest, Files, Hand, Source};
 
 fn plan(rig: &Rig) -> Plan {
     let files = Files {
         key: rig.path("pair/key.pem"),
         chain: rig.path("pair/cert-chain.pem"),
         roots: rig.path("pair/root-cert.pem"),
+        hand: Hand::Same,
     };
     Plan { source: Source::Files(files), ..Plan::default() }
 }
@@ -147,7 +148,7 @@ async fn somebody_elses_name_is_served_and_told() {
     let trouble = running.trouble().await;
     assert!(trouble.contains("is for spiffe://cluster.local/ns/ns/sa/other"), "{trouble}");
     assert!(trouble.contains("istiod will refuse it"), "{trouble}");
-    assert_eq!(running.served().spiffe_id().service_account(), "other");
+    assert_eq!(running.served().spiffe_id().unwrap().service_account(), "other");
 }
 
 #[tokio::test]
@@ -167,4 +168,58 @@ async fn what_the_mesh_pushes_is_believed_besides_the_file() {
         trusted.as_ref().is_some_and(|trusted| trusted.pem() == both.pem())
     };
     hawser_harness::wait::until("both", &mut running.trusted, trusted).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_pair_of_another_authority_is_served_with_the_roots_of_the_mesh_and_remarked_upon() {
+    let log = Log::start();
+    let rig = Rig::new().await;
+    let (acme, mesh) = (rig.other_ca(Shape::Intermediate), rig.other_ca(Shape::SelfSigned));
+    let write = |pair: &Certified| {
+        rig.write("pair/privkey.pem", &pair.key);
+        rig.write("pair/fullchain.pem", &pair.chain);
+    };
+    std::fs::create_dir_all(rig.path("pair")).unwrap();
+    rig.write("mesh.pem", &mesh.root_pem());
+    write(&acme.serving(&["vm.example.org"]).unwrap());
+    let files = Files {
+        key: rig.path("pair/privkey.pem"),
+        chain: rig.path("pair/fullchain.pem"),
+        roots: rig.path("mesh.pem"),
+        hand: Hand::Other,
+    };
+    let plan = Plan { source: Source::Files(files), mesh: false, ..Plan::default() };
+
+    let mut running = rig.start_as(plan);
+
+    let first = running.identity().await;
+    assert_eq!((first.name(), first.spiffe_id()), ("vm.example.org", None));
+    assert_eq!(running.trusted.borrow().as_ref().unwrap().pem(), mesh.root_pem());
+    let progress = running.told(|progress| progress.remark.is_some()).await;
+    let remark = progress.remark.unwrap();
+    assert!(remark.starts_with("it is for vm.example.org, without a SPIFFE id"), "{remark}");
+    assert_eq!((progress.wrong, log.lines("is not one of the mesh")), (None, 1));
+
+    write(&acme.workload(VM, DAY).unwrap());
+    let second = running.renewed(&first).await;
+    let progress = running.told(|progress| {
+        progress.remark.as_ref().is_some_and(|remark| remark.contains("meshConfig.caCertificates"))
+    });
+    assert_eq!(progress.await.wrong, None);
+    write(&mesh.workload(VM, DAY).unwrap());
+    running.renewed(&second).await;
+    running.told(|progress| progress.remark.is_none() && progress.wrong.is_none()).await;
+}
+
+#[tokio::test]
+async fn without_istiod_the_machine_is_whom_its_pair_names() {
+    let rig = Rig::new().await;
+    let ca = rig.other_ca(Shape::SelfSigned);
+    write(&rig, "pair", &ca, &ca.workload(&spiffe_id("ns", "other"), DAY).unwrap());
+
+    let mut running = rig.start_as(Plan { mesh: false, ..plan(&rig) });
+
+    assert_eq!(running.identity().await.name(), spiffe_id("ns", "other"));
+    let progress = running.told(|progress| progress.at_rest == AtRest::NotOurs).await;
+    assert_eq!((progress.wrong, progress.remark), (None, None));
 }

@@ -18,7 +18,7 @@ async fn a_token_becomes_an_identity_that_is_kept() {
     let mut running = rig.start();
 
     let identity = running.identity().await;
-    assert_eq!(identity.spiffe_id().to_string(), VM);
+    assert_eq!(identity.name().to_owned(), VM);
     running.gates.all_open().await;
     let progress = running.told(|progress| progress.obtained.is_some()).await;
     assert_eq!((progress.trouble(), progress.asked, progress.failed), (None, 1, 0));

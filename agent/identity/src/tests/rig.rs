@@ -52,6 +52,8 @@ pub(super) struct Rig {
 pub(super) struct Plan {
     pub(super) id: &'static str,
     pub(super) source: Source,
+    /// Whether there is an istiod that minds whom a pair names.
+    pub(super) mesh: bool,
     pub(super) ttl: Duration,
     pub(super) key: KeyKind,
     pub(super) seal: Option<u8>,
@@ -73,7 +75,7 @@ pub(super) struct Running {
 impl Default for Plan {
     fn default() -> Self {
         let key = KeyKind::EcdsaP256;
-        Self { id: VM, source: Source::Authority, ttl: DAY, key, seal: None }
+        Self { id: VM, source: Source::Authority, mesh: true, ttl: DAY, key, seal: None }
     }
 }
 
@@ -203,6 +205,7 @@ impl Rig {
         let metrics = Registry::default();
         let options = Options {
             id: SpiffeId::parse(plan.id).unwrap(),
+            expected: plan.mesh.then(|| SpiffeId::parse(plan.id).unwrap()),
             source: plan.source,
             key: plan.key,
             ttl: plan.ttl,

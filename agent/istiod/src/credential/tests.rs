@@ -113,7 +113,7 @@ async fn the_outlook_reads_what_there_is_and_runs_nothing() {
         tokens: vec![machine.file(), TokenSource::Command(command)],
         id: None,
     };
-    let id = identity.spiffe_id().to_string();
+    let id = identity.name().to_owned();
     let own = watch::channel(Some(Arc::new(identity))).1;
     let credentials = Credentials::new(options, own, Clock::default());
 
@@ -176,7 +176,7 @@ async fn a_pair_of_somebody_else_is_named_and_never_shown() {
         let prospect = credentials.outlook().await.remove(0);
         (credentials.stock().purse(true).await.contents().len(), prospect.usable, prospect.note)
     };
-    assert_eq!(shown(&identity.spiffe_id().to_string()).await, (1, true, None));
+    assert_eq!(shown(identity.name()).await, (1, true, None));
 
     let (offered, usable, note) = shown("spiffe://cluster.local/ns/vms/sa/another").await;
 

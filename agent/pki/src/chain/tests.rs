@@ -70,6 +70,61 @@ fn a_chain_may_come_in_several_texts_with_several_certificates_each() {
 }
 
 #[test]
+fn whom_a_leaf_names_is_its_uri_else_its_first_host_else_nobody() {
+    let root = Ca::root("root");
+    let host = |name: &str| SanType::DnsName(name.try_into().unwrap());
+    for (names, name, id) in [
+        (vec![host("a.example"), uri(ID)], ID, Some(ID)),
+        (vec![uri("spiffe://vms.example/web/1")], "spiffe://vms.example/web/1", None),
+        (vec![host("a.example"), host("b.example")], "a.example", None),
+        (vec![], "nobody", None),
+    ] {
+        let key = key();
+        let chain = Chain::from_pem(&root.sign(Leaf { names, ..Leaf::of(&key) })).unwrap();
+        assert_eq!(chain.name(), name);
+        assert_eq!(chain.spiffe_id().ok().map(|id| id.to_string()).as_deref(), id);
+    }
+}
+
+#[test]
+fn certificates_stand_one_after_the_other_in_der() {
+    let root = Ca::root("root");
+    let middle = root.intermediate("middle", (2024, 2030));
+    let chain = Chain::from_pem(&(middle.sign(Leaf::of(&key())) + &middle.pem)).unwrap();
+    let der: Vec<u8> = chain.ders().iter().flat_map(|der| der.to_vec()).collect();
+
+    assert_eq!(Chain::from_der(&der).unwrap().pem(), chain.pem());
+    assert_eq!(Bundle::from_der(&der).unwrap().len(), 2);
+    for (bytes, told) in [
+        (vec![], "no certificate found"),
+        (der[..der.len() - 1].to_vec(), "certificate 2 of the chain is not X.509"),
+        ([&der[..], &[0]].concat(), "certificate 3 of the chain is not X.509"),
+        (chain.leaf_der().repeat(17), "more than 16 certificates"),
+        (vec![0; (1 << 20) + 1], "at most 1048576 are taken"),
+    ] {
+        let error = Chain::from_der(&bytes).unwrap_err().to_string();
+        assert!(error.contains(told), "{error}");
+    }
+}
+
+#[test]
+fn roots_among_a_chain_are_those_that_issued_themselves_but_the_leaf() {
+    let (root, other) = (Ca::root("root"), Ca::root("other"));
+    let middle = root.intermediate("middle", (2024, 2030));
+    let leaf = middle.sign(Leaf::of(&key()));
+
+    let text = [leaf.as_str(), &root.pem, &middle.pem, &other.pem, &root.pem].concat();
+    let (chain, roots) = Chain::and_roots(&text).unwrap();
+    assert_eq!(chain.pem(), Chain::from_pem(&(leaf.clone() + &middle.pem)).unwrap().pem());
+    let both = Bundle::from_pem(&(root.pem.clone() + &other.pem)).unwrap();
+    assert_eq!(roots, Some(both));
+
+    assert_eq!(Chain::and_roots(&leaf).unwrap().1, None);
+    let (alone, none) = Chain::and_roots(&root.pem).unwrap();
+    assert_eq!((alone.ders().len(), none), (1, None));
+}
+
+#[test]
 fn what_is_no_chain_is_refused_and_said_to_be_so() {
     let root = Ca::root("root");
     let leaf = root.sign(Leaf::of(&key()));

@@ -1,6 +1,6 @@
 //! What fits together, and what does not.
 
-use rcgen::{BasicConstraints, IsCa};
+use rcgen::{BasicConstraints, IsCa, SanType};
 
 use super::*;
 use crate::{
@@ -48,7 +48,7 @@ fn the_chains_that_istiod_sends_fit() {
         let identity =
             identity(key, &chain, roots).unwrap_or_else(|error| panic!("{at}: {error:?}"));
 
-        assert_eq!(identity.spiffe_id().to_string(), ID);
+        assert_eq!(identity.name().to_owned(), ID);
         assert_eq!(identity.not_after(), identity.chain.not_after());
         assert!(identity.valid_at(identity.not_before()));
     }
@@ -189,4 +189,26 @@ fn an_identity_does_not_show_its_key() {
 
     assert!(shown.contains("PrivateKey(..)"), "{shown}");
     assert!(!shown.contains(&body), "{shown}");
+}
+
+#[test]
+fn what_is_brought_fits_its_key_and_may_be_rooted_and_named_otherwise() {
+    let (root, other) = (Ca::root("root"), Ca::root("other root"));
+    let brought = |leaf: &str, key: PrivateKey| {
+        let roots = Bundle::from_pem(&root.pem).unwrap();
+        Identity::brought(key, Chain::from_pem(leaf).unwrap(), roots)
+    };
+    let one = key();
+    let named = other.sign(Leaf::of(&one));
+    let identity = brought(&named, one).unwrap();
+    assert_eq!(identity.spiffe_id().unwrap().to_string(), ID);
+    assert!(matches!(identity.rooted(), Err(Error::Untrusted { roots: 1, .. })));
+
+    let one = key();
+    let host = SanType::DnsName("vm.example".try_into().unwrap());
+    let identity = brought(&root.sign(Leaf { names: vec![host], ..Leaf::of(&one) }), one).unwrap();
+    assert_eq!((identity.name(), identity.spiffe_id()), ("vm.example", None));
+    assert!(identity.rooted().is_ok());
+
+    assert!(matches!(brought(&named, key()), Err(Error::KeyMismatch)));
 }

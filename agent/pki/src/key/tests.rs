@@ -37,6 +37,8 @@ fn a_key_is_the_same_in_every_form() {
             let again = PrivateKey::from_pem(read.pem()).unwrap();
             assert_eq!(again.pem(), read.pem(), "{kind}");
         }
+        let der = key.der();
+        assert_eq!(PrivateKey::from_pkcs8(der.secret_der()).unwrap().pem(), key.pem());
     }
 }
 

@@ -52,8 +52,12 @@ impl Relay {
     }
 
     async fn take(&self, message: &Bytes) -> Result<(), Refusal> {
-        let Heard { note, accepted, less, has } = self.session().request(message)?;
         self.shared.metrics.requests.increment();
+        let Some(message) = self.share(message)? else {
+            self.met();
+            return Ok(());
+        };
+        let Heard { note, accepted, less, has } = self.session().request(&message)?;
         let who = self.session().who().cloned();
         if let (Some(who), None) = (who, self.client.get()) {
             self.meet(&who).await;
@@ -61,8 +65,8 @@ impl Relay {
         if let (Some(type_url), Some(book)) = (has, self.book()) {
             // A disk that does not answer must not hold Envoy.
             if let Ok(known) = timeout(BOOK, book.known(&type_url)).await {
-                let known = known.into_iter().map(|known| (known.name, known.version));
-                let known: Vec<_> = known.collect();
+                let known = known.into_iter().filter(|known| !self.is_ours(&known.name));
+                let known: Vec<_> = known.map(|known| (known.name, known.version)).collect();
                 self.session().reconcile(&type_url, &known);
             }
         }
@@ -72,14 +76,19 @@ impl Relay {
         }
         self.note(note);
         self.look_at_age();
-        self.away.lock().since.get_or_insert_with(|| {
-            self.met.notify_one();
-            Instant::now()
-        });
+        self.met();
         self.turned.notify_one();
         self.wished.notify_one();
         self.fallen.notify_one();
         Ok(())
+    }
+
+    /// A request has come, which may be the first.
+    fn met(&self) {
+        self.away.lock().since.get_or_insert_with(|| {
+            self.met.notify_one();
+            Instant::now()
+        });
     }
 
     fn wants_less(&self, type_url: &str) {
@@ -117,6 +126,9 @@ impl Relay {
         } else if loadable.is_none() {
             // An Envoy that lacks something has it on the list already, where it came back.
             self.shared.seen.change(|standing| standing.lacks = BTreeSet::new());
+        }
+        if !program {
+            self.look_for_ours();
         }
         let (key, book, missed) = (self.key(who), OnceCell::new(), AtomicBool::new(false));
         self.client.set(Client { program, key, book, missed, loadable }).ok();

@@ -25,6 +25,7 @@ impl Relay {
             let sent = record.done(nonce, String::new()).await;
             self.session().removed(&type_url, sent);
             let prefix = Bytes::copy_from_slice(&write::prefix(message.len()));
+            let _floor = self.voice().floor().await;
             self.voice().say([prefix, message].into()).await?;
         }
     }

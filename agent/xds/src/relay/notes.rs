@@ -32,7 +32,7 @@ impl Relay {
     }
 
     /// The first refusal and the end of them are marks in the journal.
-    fn tell(&self, note: &Note, turn: Option<Turn>) {
+    pub(super) fn tell(&self, note: &Note, turn: Option<Turn>) {
         match note {
             Note::Rejected { type_url, version, error } => {
                 let Some(suppressed) = throttle(type_url, &REFUSED).allow() else { return };

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use hawser_lastgood::Answer;
+use hawser_lastgood::{Answer, Book};
 use hawser_rt::Throttle;
 use hawser_wire::Reader;
 use tokio::time::{sleep, timeout};
@@ -31,7 +31,8 @@ impl Relay {
         let nonce = nonce();
         let looked = async {
             let book = self.book_at_last().await.filter(|_| !self.has_missed())?;
-            book.answer(type_url, self.flavour, wanted.as_deref(), held, &nonce).await
+            let held = [&held[..], &self.kept_of_ours(book, type_url).await].concat();
+            book.answer(type_url, self.flavour, wanted.as_deref(), &held, &nonce).await
         };
         let answer = timeout(LOOK, looked).await.ok().flatten();
         Some((wish, answer))
@@ -49,6 +50,7 @@ impl Relay {
             debug!(flow = "xds", type_url, "nothing is kept of what envoy waits for");
             self.session().replayed(type_url, None);
             self.look_at_age();
+            self.others_told();
             return Ok(());
         };
         self.ages(answer.at);
@@ -69,6 +71,15 @@ impl Relay {
                 Ok(())
             }
         }
+    }
+
+    /// What was kept while there was nothing but what is made here: that tells itself how it is now.
+    async fn kept_of_ours(&self, book: &Book, type_url: &str) -> Vec<String> {
+        if self.ours.is_none() {
+            return Vec::new();
+        }
+        let known = book.known(type_url).await.into_iter().map(|known| known.name);
+        known.filter(|name| self.is_ours(name)).collect()
     }
 
     /// Done when Envoy has refused what it was told, and has nothing else.

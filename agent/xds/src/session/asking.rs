@@ -4,26 +4,26 @@ use hawser_wire::{Fields, Flavour, Malformed};
 
 /// A request, taken apart as far as the session has to know it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Asking<'a> {
-    pub(super) type_url: &'a str,
+pub(crate) struct Asking<'a> {
+    pub(crate) type_url: &'a str,
     /// The answer it speaks of; empty if it speaks of none.
-    pub(super) nonce: &'a str,
+    pub(crate) nonce: &'a str,
     /// The last version taken; delta requests have none.
-    pub(super) version: &'a str,
+    pub(crate) version: &'a str,
     /// Why the answer was refused.
-    pub(super) rejection: Option<&'a str>,
+    pub(crate) rejection: Option<&'a str>,
     /// Who asks, as a message.
-    pub(super) node: Option<&'a [u8]>,
+    pub(crate) node: Option<&'a [u8]>,
     /// All names that are wanted; in delta those that are wanted from now on.
-    pub(super) names: Vec<&'a str>,
+    pub(crate) names: Vec<&'a str>,
     /// Names that are not wanted any more; only in delta.
-    pub(super) dropped: Vec<&'a str>,
+    pub(crate) dropped: Vec<&'a str>,
     /// What Envoy has, with versions; only in delta.
-    pub(super) held: Vec<(&'a str, &'a str)>,
+    pub(crate) held: Vec<(&'a str, &'a str)>,
 }
 
 impl<'a> Asking<'a> {
-    pub(super) fn of(flavour: Flavour, message: &'a [u8]) -> Result<Self, Malformed> {
+    pub(crate) fn of(flavour: Flavour, message: &'a [u8]) -> Result<Self, Malformed> {
         let mut asking = Self::default();
         for field in Fields::new(message) {
             let (number, value) = field?;
@@ -46,7 +46,7 @@ impl<'a> Asking<'a> {
     }
 
     /// Whether a delta request changes nothing of what is wanted.
-    pub(super) fn is_receipt(&self) -> bool {
+    pub(crate) fn is_receipt(&self) -> bool {
         self.names.is_empty() && self.dropped.is_empty() && self.held.is_empty()
     }
 }

@@ -166,13 +166,17 @@ impl Tell {
         self
     }
 
+    /// The value of its resource of that name.
+    pub(crate) fn body(&self, name: &str) -> Vec<u8> {
+        let (_, _, value) = self.resources.iter().find(|(of, ..)| of == name).unwrap();
+        named(name, value)
+    }
+
     pub(crate) fn bytes(&self, flavour: Flavour) -> Bytes {
         let it = self.clone();
         let any = |name: &str, value: Vec<u8>| Any {
             type_url: self.type_url.clone(),
-            // Every type that matters has its name in field 1.
-            value: [&[0x0a, u8::try_from(name.len()).unwrap()], name.as_bytes(), &framed(&value)]
-                .concat(),
+            value: named(name, &value),
         };
         match flavour {
             Flavour::Sotw => DiscoveryResponse {
@@ -250,6 +254,11 @@ impl Tell {
     pub(crate) fn names(&self) -> Vec<&str> {
         self.resources.iter().map(|(name, ..)| name.as_str()).collect()
     }
+}
+
+/// Every type that matters has its name in field 1.
+fn named(name: &str, value: &[u8]) -> Vec<u8> {
+    [&[0x0a, u8::try_from(name.len()).unwrap()], name.as_bytes(), &framed(value)].concat()
 }
 
 /// What a resource is besides its name: field 15.

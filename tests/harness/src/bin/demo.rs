@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use hawser_harness::demo::{Afterwards, Options, print, run};
+use hawser_harness::demo::{Afterwards, Mode, Options, print, run};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -15,6 +15,9 @@ struct Arguments {
     /// The agent's binary.
     #[arg(long, value_name = "PATH")]
     hawser: PathBuf,
+    /// Which machine: one that joins, or one without istiod.
+    #[arg(long, value_enum, default_value_t)]
+    mode: Mode,
     /// Where bundle, root and logs go; a directory that is removed afterwards if not given.
     #[arg(long)]
     dir: Option<PathBuf>,
@@ -36,15 +39,16 @@ async fn main() -> ExitCode {
 
 async fn demonstrate(arguments: Arguments) -> Result<()> {
     let hawser = std::path::absolute(arguments.hawser).context("find the agent")?;
+    let mode = arguments.mode;
     let afterwards = if arguments.keep { Afterwards::Keep } else { Afterwards::Stop };
     if let Some(dir) = arguments.dir {
         let dir = std::path::absolute(dir).context("find the directory")?;
-        return shown(&Options { hawser, dir, afterwards }).await;
+        return shown(&Options { mode, hawser, dir, afterwards }).await;
     }
     let temporary = tempfile::Builder::new().prefix("hawser-").tempdir();
     let temporary = temporary.context("make a directory")?;
     let dir = temporary.path().to_owned();
-    let shown = shown(&Options { hawser, dir, afterwards }).await;
+    let shown = shown(&Options { mode, hawser, dir, afterwards }).await;
     if shown.is_err() {
         // For a look at the logs.
         let _kept = temporary.keep();

@@ -61,6 +61,9 @@ impl SecretDiscoveryService for Secrets {
         if *self.0.manner.borrow() == Manner::Unregistered {
             return Err(Status::permission_denied("no identity issued"));
         }
+        if *self.0.manner.borrow() == Manner::WithoutSds {
+            return Err(Status::unimplemented("unknown service"));
+        }
         let mut id = 0;
         self.0.seen.send_modify(|seen| {
             id = seen.streams;

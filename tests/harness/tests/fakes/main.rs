@@ -12,6 +12,7 @@ mod agent;
 mod answers;
 mod client;
 mod discovery;
+mod eastwest;
 mod envoy;
 mod faults;
 mod filters;

@@ -2,13 +2,18 @@
 //! last it accepted.
 //!
 //! A model of istiod, one of Envoy and one of the store, and the session between them. Clusters are
-//! wanted all, endpoints of the clusters that Envoy has.
+//! wanted all, endpoints of the clusters that Envoy has. There may be what is made here beside it, of
+//! which neither istiod nor the store ever hears.
 
 mod envoy;
 mod istiod;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
+use bytes::Bytes;
 use hawser_proto::type_url;
 use hawser_wire::Flavour;
 use proptest::prelude::*;
@@ -18,7 +23,11 @@ use self::{
     istiod::{Istiod, Stream},
 };
 use super::super::{Address, Changes, Sent, Session};
-use crate::tests::words::{Ask, Tell};
+use crate::{
+    Supplied, Supply,
+    beside::{OURS, Split},
+    tests::words::{Ask, Tell},
+};
 
 const NODE: &str = "sidecar~10.0.0.1~vm.vms~vms.svc.cluster.local";
 const TYPES: [&str; 2] = [type_url::CLUSTER, type_url::ENDPOINT];
@@ -49,6 +58,13 @@ enum Step {
     Begin,
     /// Envoy has waited long enough.
     Replay,
+    /// What is made here gets another version, or goes: a cluster, or its endpoints.
+    Make {
+        of: usize,
+        name: u8,
+        gone: bool,
+    },
+    FromHere(u8),
     /// Envoy refuses the next response.
     Refuse,
     /// The agent starts again, or Envoy does.
@@ -67,6 +83,9 @@ fn step() -> impl Strategy<Value = Step> {
         2 => any::<bool>().prop_map(|broken| Step::Cut { broken }),
         3 => Just(Step::Begin),
         3 => Just(Step::Replay),
+        2 => (0_usize..2, 0_u8..3, prop::bool::weighted(0.4))
+            .prop_map(|(of, name, gone)| Step::Make { of, name, gone }),
+        2 => (1_u8..4).prop_map(Step::FromHere),
         1 => Just(Step::Refuse),
         1 => Just(Step::Agent),
         1 => Just(Step::Envoy),
@@ -87,6 +106,9 @@ struct World {
     istiod: Istiod,
     envoy: Envoy,
     session: Session<(Tell, bool)>,
+    /// What is made here, and who tells it.
+    made: Supply,
+    split: Option<Split>,
     /// On its way to Envoy.
     said: VecDeque<Said>,
     store: BTreeMap<String, Held>,
@@ -95,7 +117,7 @@ struct World {
 }
 
 impl World {
-    fn new(flavour: Flavour, frugal: bool) -> Self {
+    fn new(flavour: Flavour, frugal: bool, beside: bool) -> Self {
         let names = || ["a", "b", "c", "d", "e"].map(|name| (name.to_owned(), 1)).into();
         let world = TYPES.map(|type_url| (type_url, names())).into();
         let mut envoy = Envoy::new(flavour);
@@ -105,6 +127,8 @@ impl World {
             istiod: Istiod { flavour, frugal, world, stream: None, count: 1 },
             envoy,
             session: session(flavour),
+            made: Supply::default(),
+            split: beside.then(|| Split::new(Arc::default(), 0)),
             said: VecDeque::new(),
             store: BTreeMap::new(),
             open: false,
@@ -138,6 +162,8 @@ impl World {
             Step::Cut { broken } => self.cut(*broken),
             Step::Begin => self.begin(),
             Step::Replay => self.replay(),
+            Step::Make { of, name, gone } => self.make(TYPES[*of], *name, *gone),
+            Step::FromHere(many) => while_moving(*many, || self.leave_here()),
             Step::Refuse => self.envoy.refuses = true,
             Step::Agent => self.again(),
             Step::Envoy => {
@@ -145,6 +171,30 @@ impl World {
                 self.again();
             }
         }
+    }
+
+    fn make(&mut self, type_url: &'static str, name: u8, gone: bool) {
+        let Some(split) = &mut self.split else { return };
+        self.istiod.count += 1;
+        let (name, version) = (format!("{OURS}{}", letter(name)), self.istiod.count);
+        let made = self.made.0.entry(type_url).or_default();
+        if gone {
+            made.remove(&name);
+        } else {
+            let resources = vec![resource(&name, version)];
+            let body = Tell { resources, ..Tell::default() }.body(&name).into();
+            made.insert(name, Supplied { version: version.to_string(), body });
+        }
+        split.restock(Arc::new(self.made.clone()));
+    }
+
+    fn leave_here(&mut self) -> bool {
+        let Some(split) = &mut self.split else { return false };
+        let Some(mut letter) = split.next(&mut |_| true) else { return false };
+        let frame: Vec<_> = std::iter::from_fn(|| letter.chunk()).collect();
+        let message = Bytes::from(frame.concat()).slice(5..);
+        self.said.push_back(Said::Whole(Tell::read(self.flavour, &message).unwrap()));
+        true
     }
 
     fn begin(&mut self) {
@@ -170,6 +220,8 @@ impl World {
     fn again(&mut self) {
         self.cut(false);
         self.session = session(self.flavour);
+        let (made, mark) = (Arc::new(self.made.clone()), self.istiod.count.into());
+        self.split.iter_mut().for_each(|split| *split = Split::new(Arc::clone(&made), mark));
         self.said.clear();
         self.envoy.connect();
     }
@@ -224,7 +276,13 @@ impl World {
 
     fn leave_envoy(&mut self) -> bool {
         let Some(ask) = self.envoy.asks.pop_front() else { return false };
-        let heard = self.session.request(&ask.bytes(self.flavour)).unwrap();
+        let message = ask.bytes(self.flavour);
+        let theirs = match &mut self.split {
+            Some(split) => split.hear(&message).unwrap().theirs,
+            None => Some(message),
+        };
+        let Some(message) = theirs else { return true };
+        let heard = self.session.request(&message).unwrap();
         if let Some(type_url) = heard.has {
             let kept = self.store.get(&type_url).into_iter().flatten();
             let kept: Vec<_> = kept.map(|(name, it)| (name.clone(), it.to_string())).collect();
@@ -272,8 +330,13 @@ impl World {
     /// Everything that is under way arrives.
     fn settle(&mut self) {
         for _ in 0..10_000 {
-            let moved =
-                [self.leave_envoy(), self.reach_istiod(), self.leave_istiod(), self.reach_envoy()];
+            let moved = [
+                self.leave_envoy(),
+                self.reach_istiod(),
+                self.leave_istiod(),
+                self.leave_here(),
+                self.reach_envoy(),
+            ];
             if !moved.contains(&true) {
                 return;
             }
@@ -291,6 +354,9 @@ impl World {
             }
             let held = envoy.held.get(type_url).cloned().unwrap_or_default();
             let mut world = self.istiod.world[type_url].clone();
+            for (name, made) in self.made.0.get(type_url).into_iter().flatten() {
+                world.extend(made.version.parse().ok().map(|version| (name.clone(), version)));
+            }
             if type_url == type_url::ENDPOINT {
                 world.retain(|name, _| envoy.wanted.contains(name));
             }
@@ -326,23 +392,36 @@ proptest! {
     fn envoy_ends_up_with_what_istiod_has(
         delta in any::<bool>(),
         frugal in any::<bool>(),
+        beside in any::<bool>(),
         steps in prop::collection::vec(step(), 0..80),
     ) {
         let flavour = if delta { Flavour::Delta } else { Flavour::Sotw };
-        let mut world = World::new(flavour, frugal);
+        let mut world = World::new(flavour, frugal, beside && delta);
         for step in &steps {
             world.step(step);
         }
         world.envoy.refuses = false;
+        if world.split.is_some() {
+            // What is made here is not told again before it is another.
+            let letters = || (0..3).flat_map(|name| TYPES.map(|of| (of, name)));
+            for (of, name) in letters() {
+                let has = world.made.0.get(of).is_some_and(|it| {
+                    it.contains_key(&format!("{OURS}{}", letter(name)))
+                });
+                world.make(of, name, !has);
+            }
+            TYPES.into_iter().for_each(|of| world.make(of, 9, false));
+        }
         world.begin();
         world.settle();
         world.check();
 
         // And what is kept is what Envoy took.
         world.cut(false);
-        let clusters = world.envoy.held.get(type_url::CLUSTER);
+        let mut clusters = world.envoy.held.remove(type_url::CLUSTER).unwrap_or_default();
+        clusters.retain(|name, _| !name.starts_with(OURS));
         if world.envoy.refused.is_empty() {
-            prop_assert_eq!(world.store.get(type_url::CLUSTER), clusters);
+            prop_assert_eq!(world.store.remove(type_url::CLUSTER), Some(clusters));
         }
     }
 }

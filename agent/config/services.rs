@@ -12,7 +12,7 @@ use super::{
     problem::Problem,
     relay::Relay,
     setting,
-    source::Sources,
+    source::{Sources, read_text},
     values::{Source, Values},
 };
 
@@ -103,10 +103,14 @@ impl Reader<'_> {
         intercept: &mut Option<Intercept>,
     ) {
         let said = |key| self.values.source_of(key) != Some(Source::Default);
+        // Where questions are to be redirected, they are asked here.
+        let redirected =
+            said("intercept.enabled") && intercept.as_ref().is_some_and(|it| it.enabled);
         if let Some(Some(dns)) = dns
             && !said("dns.mode")
+            && !redirected
             && paths.is_system()
-            && Path::new(RESOLVED).exists()
+            && is_asked()
         {
             dns.mode = Mode::Resolved;
         }
@@ -126,8 +130,15 @@ fn has_bundle(paths: &Paths) -> bool {
     files.any(|(name, _)| paths.bundle_file(name).exists())
 }
 
-/// Where it is while it runs.
-const RESOLVED: &str = "/run/systemd/resolve/stub-resolv.conf";
+/// Whether programs ask systemd-resolved: it may run, and they go past it.
+fn is_asked() -> bool {
+    let listed = read_text(Path::new("/etc/resolv.conf")).unwrap_or_default();
+    let mut lines = listed.lines().map(|line| line.split_whitespace());
+    lines.any(|mut words| words.next() == Some("nameserver") && words.next() == Some(RESOLVED))
+}
+
+/// Where it answers.
+const RESOLVED: &str = "127.0.0.53";
 
 /// Whether a machine has something to do that has not joined a mesh.
 pub fn suffice(paths: &Paths, values: &Values) -> bool {

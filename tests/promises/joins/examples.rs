@@ -12,7 +12,8 @@ use crate::HAWSER;
 fn user_data_is_yaml_with_commands_in_it() -> Result<()> {
     let mut found = 0;
     for (path, text) in examples()? {
-        if path.extension().is_none_or(|end| end != "yaml") {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if !name.starts_with("cloud-init-") {
             continue;
         }
         ensure!(text.starts_with("#cloud-config\n"), "{}", path.display());

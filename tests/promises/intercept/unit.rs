@@ -63,6 +63,11 @@ fn a_restart_opens_no_hole_and_a_stop_leaves_nothing() -> Result<()> {
         &["systemctl", "restart", "hawser"],
     ];
     for step in steps {
+        // After it was killed, its rules are in force before systemd has started it again.
+        wait_for("the guard", PATIENCE, || {
+            let active = ["systemctl", "is-active", "--quiet", "hawser-intercept"];
+            Ok(machine.run(&active)?.status.success().then_some(()))
+        })?;
         machine.succeed(step)?;
         redirects("rules").with_context(|| format!("{step:?}"))?;
     }

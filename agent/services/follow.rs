@@ -4,7 +4,10 @@ use std::{convert::Infallible, sync::Arc, time::SystemTime};
 
 use hawser_audit::{CONFIGURATION_READ, CONFIGURATION_WRONG};
 use hawser_rt::files::Watch;
-use hawser_services::{Addresses, Problems, Services, file};
+use hawser_services::{
+    Addresses, Problems, Services,
+    file::{self, Text},
+};
 use hawser_state::Store;
 use hawser_xds::Supply;
 use tokio::{sync::watch, task::spawn_blocking};
@@ -36,6 +39,7 @@ pub(crate) async fn follow(
 ) -> Result<(), Infallible> {
     let Begun { wanted, standing, texts, .. } = begun;
     let mut watch = Watch::new(watched(&wanted.settings.file, &texts, &standing.services));
+    let mut texts: Arc<[Text]> = texts.into();
     loop {
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
@@ -43,12 +47,13 @@ pub(crate) async fn follow(
         }
         let before = outlets.standing.borrow().clone();
         let (with, kept) = (wanted.clone(), Arc::clone(&store));
-        let known = (Arc::clone(&before.services), Arc::clone(&before.addresses));
+        let known = (Arc::clone(&texts), Arc::clone(&before));
         let again = spawn_blocking(move || again(&with, &kept, &known)).await;
         match again {
-            Ok(Ok(taken)) => {
-                let paths = watched(&wanted.settings.file, &taken.read.texts, &taken.read.services);
-                watch.set(paths);
+            Ok(Ok(None)) => {}
+            Ok(Ok(Some(mut taken))) => {
+                texts = std::mem::take(&mut taken.read.texts).into();
+                watch.set(watched(&wanted.settings.file, &texts, &taken.read.services));
                 outlets.take(taken);
             }
             Ok(Err(problems)) => {
@@ -63,21 +68,31 @@ pub(crate) async fn follow(
     }
 }
 
-/// What the file says now; kept if it is another than before.
+/// What the file says now, kept for another start; none if it says what it said before.
 fn again(
     wanted: &Wanted,
     store: &Store,
-    (services, addresses): &(Arc<Services>, Arc<Addresses>),
-) -> Result<Taken, Problems> {
-    let read = wanted.read()?;
-    let assigned = if read.services == **services {
+    (before, standing): &(Arc<[Text]>, Arc<Standing>),
+) -> Result<Option<Taken>, Problems> {
+    let Standing { services, addresses, problems, .. } = &**standing;
+    let texts = file::texts(&wanted.settings.file)?;
+    // A file that is the same may name another that is not.
+    if *texts == **before && problems.is_empty() && !names_files(services) {
+        return Ok(None);
+    }
+    let read = wanted.understand(texts)?;
+    let addresses = if read.services == **services {
         (**addresses).clone()
     } else {
         wanted.addresses(addresses, &read.services)?
     };
-    let supply = wanted.supply(&read.services, &assigned);
-    kept::keep(store, &read.texts, &assigned);
-    Ok(Taken { read, addresses: assigned, supply })
+    let supply = wanted.supply(&read.services, &addresses);
+    kept::keep(store, &read.texts, &addresses);
+    Ok(Some(Taken { read, addresses, supply }))
+}
+
+fn names_files(services: &Services) -> bool {
+    services.services.iter().any(|service| service.transcode.is_some())
 }
 
 impl Outlets {

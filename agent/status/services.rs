@@ -153,7 +153,7 @@ impl ServiceRow {
             aliases: service.aliases.clone(),
             port: service.port.get(),
             local_port: service.local_port.get(),
-            protocol: spoken(service.protocol).to_owned(),
+            protocol: service.protocol.word().to_owned(),
             address: forwarder.or_else(|| addresses.0.get(&service.host).copied()),
             identities: service.identities.clone(),
             subset: service.subset.clone(),
@@ -218,7 +218,7 @@ pub(crate) fn register(metrics: &Registry, standing: &watch::Receiver<Arc<Standi
 fn by_protocol(standing: &Standing) -> Vec<Sample> {
     let all = &standing.services.services;
     let sample = |protocol: &Protocol| Sample {
-        labels: vec![("protocol", spoken(*protocol).to_owned())],
+        labels: vec![("protocol", protocol.word().to_owned())],
         value: float(all.iter().filter(|service| service.protocol == *protocol).count()),
     };
     PROTOCOLS.iter().map(sample).collect()
@@ -232,16 +232,6 @@ fn hosts(services: &Services) -> usize {
 pub(crate) fn sni(service: &Service) -> String {
     let Service { port, subset, host, .. } = service;
     format!("outbound_.{port}_.{subset}_.{host}")
-}
-
-/// As it is said in the file.
-pub(crate) const fn spoken(protocol: Protocol) -> &'static str {
-    match protocol {
-        Protocol::Http => "http",
-        Protocol::Http2 => "http2",
-        Protocol::Grpc => "grpc",
-        Protocol::Tcp => "tcp",
-    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "nobody counts that far")]

@@ -42,13 +42,14 @@ async fn main() {
         let mut draft = book.draft(TYPE, Flavour::Delta, false);
         for number in 0..count {
             let (bytes, name) = (body.clone(), name(number));
-            draft.resource(bytes.len() + name.len()).await;
+            draft.resource(bytes.len() + name.len());
             let mut rest = bytes;
-            draft.bytes(name).await;
+            draft.bytes(name);
             while !rest.is_empty() {
-                draft.bytes(rest.split_to(CHUNK.min(rest.len()))).await;
+                draft.bytes(rest.split_to(CHUNK.min(rest.len())));
+                draft.hand_over().await;
             }
-            draft.resource_end().await;
+            draft.resource_end();
             tokio::task::yield_now().await;
         }
         let pending = draft.done("v".to_owned()).await;

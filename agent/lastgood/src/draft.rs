@@ -1,5 +1,8 @@
 //! A response that is being taken down, and not yet accepted.
 //!
+//! What it is told it only collects: the cost of each of many resources counts. Between two chunks
+//! of a response it hands over what is a good deal.
+//!
 //! It never holds up Envoy for longer than [`PATIENCE`] in all: then, or when the disk fails, it
 //! gives itself up, and the older state is kept.
 
@@ -93,7 +96,7 @@ impl Draft {
     }
 
     /// A resource of that many bytes begins: in delta a `Resource`, else an `Any`.
-    pub async fn resource(&mut self, length: usize) {
+    pub fn resource(&mut self, length: usize) {
         if self.is_over() {
             return;
         }
@@ -103,14 +106,15 @@ impl Draft {
         }
         let small = (length <= SMALL).then(Vec::new);
         if small.is_none() {
-            self.put(Piece::Begin { length: bytes }, 0).await;
+            self.put(Piece::Begin { length: bytes }, 0);
         }
-        let follow = Follow::new(self.form.flavour);
+        // Of one that is given up only the names matter.
+        let follow = Follow::new(self.form.flavour, !self.is_given_up());
         self.resource = Some(Resource { follow, length: bytes, left: length, small });
     }
 
     /// The next bytes of the resource.
-    pub async fn bytes(&mut self, data: Bytes) {
+    pub fn bytes(&mut self, data: Bytes) {
         if self.is_over() || data.is_empty() {
             return;
         }
@@ -125,13 +129,13 @@ impl Draft {
             Some(small) => small.push(data),
             None => {
                 let length = data.len();
-                self.put(Piece::Bytes(data), length).await;
+                self.put(Piece::Bytes(data), length);
             }
         }
     }
 
     /// The resource ends.
-    pub async fn resource_end(&mut self) {
+    pub fn resource_end(&mut self) {
         if self.is_over() {
             return;
         }
@@ -148,7 +152,7 @@ impl Draft {
             Some(body) => (Piece::Small { length, body, key, trailer }, length as usize + OVERHEAD),
             None => (Piece::End { key, trailer }, OVERHEAD),
         };
-        self.put(piece, size).await;
+        self.put(piece, size);
     }
 
     /// A resource is no more.
@@ -158,6 +162,14 @@ impl Draft {
             self.gone.push(hash(name.as_bytes()));
         } else {
             self.give_up(Error::Malformed);
+        }
+    }
+
+    /// Hands over what is a good deal, once there is room for it. To be called between two chunks of
+    /// the response: until then all that it was told stays in memory.
+    pub async fn hand_over(&mut self) {
+        if self.held >= BATCH {
+            self.flush().await;
         }
     }
 
@@ -183,16 +195,13 @@ impl Draft {
         self.hold.fate.is_given_up()
     }
 
-    async fn put(&mut self, piece: Piece, size: usize) {
+    fn put(&mut self, piece: Piece, size: usize) {
         if self.is_given_up() {
             self.pieces.clear();
             return;
         }
         self.pieces.push(piece);
         self.held += size;
-        if self.held >= BATCH {
-            self.flush().await;
-        }
     }
 
     async fn flush(&mut self) {
@@ -258,7 +267,7 @@ impl Drop for Hold {
 /// How long the disk may hold up a response, in all.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// What is written at one stroke.
-const BATCH: usize = 512 << 10;
+const BATCH: usize = if cfg!(test) { 256 << 10 } else { 512 << 10 };
 /// Resources up to this size are not written again if they are as they were.
 const SMALL: usize = 64 << 10;
 /// About what a resource takes besides its bytes.

@@ -20,8 +20,8 @@ pub(crate) struct Follow {
     version: Vec<u8>,
     /// The begin of the value, which has the name where there is no other.
     begin: Vec<u8>,
-    value_crc: Hasher,
-    rest_crc: Hasher,
+    /// Of the value, and of the rest; none if nobody is going to read it back.
+    sums: Option<(Hasher, Hasher)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +54,8 @@ enum Part {
 }
 
 impl Follow {
-    pub(crate) fn new(flavour: Flavour) -> Self {
+    /// `summed`: with checksums.
+    pub(crate) fn new(flavour: Flavour, summed: bool) -> Self {
         Self {
             flavour,
             at: 0,
@@ -65,8 +66,7 @@ impl Follow {
             name: Vec::new(),
             version: Vec::new(),
             begin: Vec::new(),
-            value_crc: Hasher::new(),
-            rest_crc: Hasher::new(),
+            sums: summed.then(<(Hasher, Hasher)>::default),
         }
     }
 
@@ -84,7 +84,7 @@ impl Follow {
                 };
             } else {
                 let (taken, rest) = self.between(data)?;
-                self.rest_crc.update(taken);
+                self.sum_of_rest(taken);
                 data = rest;
             }
             if self.any_end.is_some_and(|end| self.at >= end) {
@@ -115,8 +115,8 @@ impl Follow {
                 named(type_url, &self.begin, whole).unwrap_or_default()
             }
         };
-        trailer.value_crc = self.value_crc.finalize();
-        trailer.rest_crc = self.rest_crc.finalize();
+        let (value, rest) = self.sums.unwrap_or_default();
+        (trailer.value_crc, trailer.rest_crc) = (value.finalize(), rest.finalize());
         Ok(trailer)
     }
 
@@ -233,13 +233,15 @@ impl Follow {
                     let begin = bytes.get(..room).unwrap_or(bytes);
                     self.begin.extend_from_slice(begin);
                 }
-                self.value_crc.update(bytes);
+                if let Some((value, _)) = &mut self.sums {
+                    value.update(bytes);
+                }
                 return Ok(());
             }
             Part::Name => &mut self.name,
             Part::Version => &mut self.version,
             Part::Other => {
-                self.rest_crc.update(bytes);
+                self.sum_of_rest(bytes);
                 return Ok(());
             }
         };
@@ -247,8 +249,14 @@ impl Follow {
             return Err(Malformed);
         }
         text.extend_from_slice(bytes);
-        self.rest_crc.update(bytes);
+        self.sum_of_rest(bytes);
         Ok(())
+    }
+
+    fn sum_of_rest(&mut self, bytes: &[u8]) {
+        if let Some((_, rest)) = &mut self.sums {
+            rest.update(bytes);
+        }
     }
 }
 

@@ -118,11 +118,12 @@ impl<'a> Push<'a> {
                 Flavour::Sotw => packed(self.type_url, &value),
                 Flavour::Delta => resource(self.type_url, name, &value),
             };
-            draft.resource(bytes.len()).await;
+            draft.resource(bytes.len());
             for chunk in bytes.chunks(self.chunk) {
-                draft.bytes(Bytes::copy_from_slice(chunk)).await;
+                draft.bytes(Bytes::copy_from_slice(chunk));
+                draft.hand_over().await;
             }
-            draft.resource_end().await;
+            draft.resource_end();
         }
         for name in &self.removed {
             draft.removed(name.clone());

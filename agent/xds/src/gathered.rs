@@ -39,6 +39,31 @@ impl Gathered {
         }
         Poll::Ready(Ok(()))
     }
+
+    /// Lets what waits leave, and what follows it without a copy, as far as there is room.
+    fn leave_with(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            let mut all = [IoSlice::new(&[]); SLICES];
+            let waiting = std::iter::once(&*self.waiting);
+            let parts = waiting.chain(slices.iter().map(|slice| &**slice));
+            let parts = parts.filter(|part| !part.is_empty());
+            let used = all.iter_mut().zip(parts).map(|(slot, part)| *slot = IoSlice::new(part));
+            let used = used.count();
+            let all = all.get(..used).unwrap_or_default();
+            let left = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, all))?;
+            let behind = left.checked_sub(self.waiting.len());
+            self.waiting.advance(left.min(self.waiting.len()));
+            match behind {
+                Some(behind) if behind > 0 => return Poll::Ready(Ok(behind)),
+                _ if left == 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                _ => {}
+            }
+        }
+    }
 }
 
 impl AsyncWrite for Gathered {
@@ -55,13 +80,13 @@ impl AsyncWrite for Gathered {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if self.waiting.len() >= MOST {
-            ready!(self.leave(cx))?;
+        let given: usize = slices.iter().map(|slice| slice.len()).sum();
+        if self.waiting.len() + given >= MOST {
+            return self.leave_with(cx, slices);
         }
-        let before = self.waiting.len();
         slices.iter().for_each(|slice| self.waiting.extend_from_slice(slice));
         self.written = true;
-        Poll::Ready(Ok(self.waiting.len() - before))
+        Poll::Ready(Ok(given))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -104,6 +129,8 @@ impl Connected for Gathered {
 
 /// What leaves at one stroke; a frame more may wait.
 const MOST: usize = 64 << 10;
+/// Head and payload of a frame, behind what waits.
+const SLICES: usize = 8;
 
 #[cfg(test)]
 mod tests {

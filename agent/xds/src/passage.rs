@@ -126,9 +126,9 @@ impl<'a> Passage<'a> {
             return passed;
         }
         let mut streamed = Box::new(Streamed::new(self.relay, reader, length, record));
-        streamed.events = events;
         streamed.waiting = waiting;
-        streamed.take_down().await;
+        events.into_iter().for_each(|event| streamed.record.event(event));
+        streamed.record.hand_over().await;
         self.course = Course::Streamed(streamed);
         Ok(())
     }
@@ -208,12 +208,8 @@ pub(crate) async fn pass_whole(
     came: Came,
 ) -> Result<(), Fault> {
     let mut reader = Reader::new(relay.flavour(), message.len());
-    let mut events = Vec::new();
-    reader.push(&message, &mut |event| events.push(event))?;
+    reader.push(&message, &mut |event| record.event(event))?;
     let tail = reader.end()?;
-    for event in events {
-        record.event(event).await;
-    }
     let sent = record.done(tail.nonce.clone(), tail.version.clone()).await;
     relay.sent(&tail, sent, came);
     let pieces = [prefix(message.len()), message];
@@ -228,8 +224,6 @@ pub(crate) struct Streamed<'a> {
     reader: Reader,
     length: usize,
     record: Record<'a>,
-    /// What is told of it and not taken down yet; empty in between, and kept for its room.
-    events: Vec<Event>,
     /// What has come and not left, and how much has left.
     waiting: VecDeque<Bytes>,
     left: usize,
@@ -242,10 +236,9 @@ pub(crate) struct Streamed<'a> {
 
 impl<'a> Streamed<'a> {
     pub(crate) fn new(relay: &'a Relay, reader: Reader, length: usize, record: Record<'a>) -> Self {
-        let (events, waiting) = (Vec::new(), VecDeque::new());
         let (came, fieldwise) = (Came::Answered, None);
-        let (left, floor) = (0, None);
-        Self { relay, reader, length, record, events, waiting, left, floor, came, fieldwise }
+        let (waiting, left, floor) = (VecDeque::new(), 0, None);
+        Self { relay, reader, length, record, waiting, left, floor, came, fieldwise }
     }
 
     /// Envoy cannot load everything of that type: each resource is made fit on its way, in as many
@@ -279,16 +272,10 @@ impl<'a> Streamed<'a> {
             return Ok(());
         }
         self.waiting.push_back(data.clone());
-        let events = &mut self.events;
-        self.reader.push(&data, &mut |event| events.push(event))?;
-        self.take_down().await;
+        let record = &mut self.record;
+        self.reader.push(&data, &mut |event| record.event(event))?;
+        record.hand_over().await;
         Ok(())
-    }
-
-    async fn take_down(&mut self) {
-        for event in self.events.drain(..) {
-            self.record.event(event).await;
-        }
     }
 
     /// Lets go of what may leave. The last of it waits for the end, when it is known what Envoy is

@@ -1,6 +1,5 @@
 //! What a response changes, taken down while it passes.
 
-use bytes::Bytes;
 use hawser_lastgood::{Draft, Pending};
 use hawser_proto::type_url;
 use hawser_wire::{Event, Flavour};
@@ -46,24 +45,27 @@ impl<'a> Record<'a> {
         Self { relay, type_url: type_url.to_owned(), draft: None, resource, names, changes }
     }
 
-    pub(crate) async fn event(&mut self, event: Event) {
+    /// What is told of it. Once a chunk has told all, [`Self::hand_over`] is called.
+    pub(crate) fn event(&mut self, event: Event) {
         match event {
             Event::Resource { length } => {
                 self.resource.begin(self.relay.flavour());
                 if let Some(draft) = &mut self.draft {
-                    draft.resource(length).await;
+                    draft.resource(length);
                 }
             }
             Event::Bytes(data) => {
                 if self.names {
                     self.resource.bytes(&data);
                 }
-                self.keep(data).await;
+                if let Some(draft) = &mut self.draft {
+                    draft.bytes(data);
+                }
             }
             Event::ResourceEnd => {
                 self.note();
                 if let Some(draft) = &mut self.draft {
-                    draft.resource_end().await;
+                    draft.resource_end();
                 }
             }
             Event::Removed(name) => {
@@ -75,9 +77,10 @@ impl<'a> Record<'a> {
         }
     }
 
-    async fn keep(&mut self, data: Bytes) {
+    /// Lets what was told go to the disk, if it is enough.
+    pub(crate) async fn hand_over(&mut self) {
         if let Some(draft) = &mut self.draft {
-            draft.bytes(data).await;
+            draft.hand_over().await;
         }
     }
 

@@ -32,8 +32,9 @@ async fn what_was_refused_or_cut_is_never_answered() {
 
     drop(Push::delta(&[("a", b"bad"), ("b", b"2")]).to(&book, "v2").await);
     let mut draft = book.draft(CLUSTER, Flavour::Delta, false);
-    draft.resource(300_000).await;
-    draft.bytes(vec![7; 280_000].into()).await;
+    draft.resource(300_000);
+    draft.bytes(vec![7; 280_000].into());
+    draft.hand_over().await;
     drop(draft);
 
     let expected = Some(state_of(&[("a", b"1")]));
@@ -127,14 +128,15 @@ async fn what_is_accepted_while_a_resource_passes_counts_at_once_and_is_written_
     let first = Push::delta(&[("a", b"1")]).to(&book, "v1").await;
     let bytes = resource(CLUSTER, "big", &value("big", &vec![9; 600_000]));
     let mut draft = book.draft(CLUSTER, Flavour::Delta, false);
-    draft.resource(bytes.len()).await;
-    draft.bytes(Bytes::copy_from_slice(&bytes[..300_000])).await;
+    draft.resource(bytes.len());
+    draft.bytes(Bytes::copy_from_slice(&bytes[..300_000]));
+    draft.hand_over().await;
 
     first.accepted();
     assert_eq!(kept(&book).await, Some(state_of(&[("a", b"1")])));
 
-    draft.bytes(Bytes::copy_from_slice(&bytes[300_000..])).await;
-    draft.resource_end().await;
+    draft.bytes(Bytes::copy_from_slice(&bytes[300_000..]));
+    draft.resource_end();
     draft.done("v2".to_owned()).await.accepted();
     let expected = Some(state_of(&[("a", b"1"), ("big", &vec![9; 600_000])]));
     assert_eq!(kept(&book).await, expected);
@@ -243,16 +245,16 @@ async fn what_is_no_resource_gives_the_draft_up_and_the_older_state_stays() {
 
     for bytes in [&b"\x0a\xff"[..], b"\x00", b"\x0b", b"\x12\x03\x0a\x05x"] {
         let mut draft = book.draft(CLUSTER, Flavour::Delta, false);
-        draft.resource(bytes.len()).await;
-        draft.bytes(Bytes::copy_from_slice(bytes)).await;
-        draft.resource_end().await;
+        draft.resource(bytes.len());
+        draft.bytes(Bytes::copy_from_slice(bytes));
+        draft.resource_end();
         draft.done("v2".to_owned()).await.accepted();
         assert_eq!(kept(&book).await, Some(state_of(&[("a", b"1")])), "{bytes:x?}");
     }
     let mut draft = book.draft(CLUSTER, Flavour::Delta, false);
-    draft.resource(10).await;
-    draft.bytes(Bytes::from_static(b"\x1a\x01x")).await;
-    draft.resource_end().await;
+    draft.resource(10);
+    draft.bytes(Bytes::from_static(b"\x1a\x01x"));
+    draft.resource_end();
     draft.done("v2".to_owned()).await.accepted();
 
     assert_eq!(kept(&book).await, Some(state_of(&[("a", b"1")])));

@@ -45,8 +45,9 @@ async fn work(directory: &Path) {
         // Refused, and cut.
         drop(Push::delta(&[("a", b"never"), ("x", b"never")]).to(&book, "refused").await);
         let mut draft = book.draft(CLUSTER, Flavour::Delta, false);
-        draft.resource(400_000).await;
-        draft.bytes(vec![0x0a; 300_000].into()).await;
+        draft.resource(400_000);
+        draft.bytes(vec![0x0a; 300_000].into());
+        draft.hand_over().await;
         drop(draft);
         push(round).accepted(&book, "v").await;
         book.known(CLUSTER).await;

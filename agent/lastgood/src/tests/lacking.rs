@@ -72,9 +72,9 @@ async fn what_was_lost_is_lacking_although_something_before_it_is_kept() {
 async fn of_what_could_not_be_followed_nobody_knows_so_only_all_of_it_is_enough() {
     let (_directory, shelf, book, _) = narrow().await;
     let mut draft = book.draft(CLUSTER, Flavour::Delta, false);
-    draft.resource(4).await;
-    draft.bytes(Bytes::from_static(&[0xff; 4])).await;
-    draft.resource_end().await;
+    draft.resource(4);
+    draft.bytes(Bytes::from_static(&[0xff; 4]));
+    draft.resource_end();
     draft.done("v2".to_owned()).await.accepted();
     Push::delta(&[("a", b"2"), ("b", b"2")]).accepted(&book, "v3").await;
     kept(&book).await;

@@ -82,9 +82,10 @@ impl Bench {
             Event::Drop => drop(self.waiting.pop()),
             Event::Cut { length } => {
                 let mut draft = self.book.draft(CLUSTER, Flavour::Delta, false);
-                draft.resource(400_000).await;
-                draft.bytes(vec![0x0a; usize::from(length)].into()).await;
-                draft.bytes(vec![0x0a; 300_000].into()).await;
+                draft.resource(400_000);
+                draft.bytes(vec![0x0a; usize::from(length)].into());
+                draft.bytes(vec![0x0a; 300_000].into());
+                draft.hand_over().await;
             }
             Event::Reopen => {
                 self.waiting.clear();

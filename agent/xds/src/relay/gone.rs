@@ -20,7 +20,7 @@ impl Relay {
             let message = removal(&type_url, &nonce, &names);
             let mut record = Record::kept(self, &type_url);
             for name in names {
-                record.event(Event::Removed(name)).await;
+                record.event(Event::Removed(name));
             }
             let sent = record.done(nonce, String::new()).await;
             self.session().removed(&type_url, sent);

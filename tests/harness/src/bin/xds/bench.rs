@@ -47,6 +47,9 @@ pub(crate) struct Options {
     /// How often; medians are told.
     #[arg(long, default_value_t = 3)]
     rounds: u64,
+    /// Only these.
+    #[arg(long, value_delimiter = ',')]
+    proxies: Vec<String>,
     /// State of the world instead of delta.
     #[arg(long)]
     sotw: bool,
@@ -64,6 +67,8 @@ async fn measure_all(options: &Options) -> Result<()> {
         Some(path) => proxies.push(Proxy::PilotAgent(path.clone())),
         None => print("no row for pilot-agent: PILOT_AGENT gives no path"),
     }
+    let only = &options.proxies;
+    proxies.retain(|proxy| only.is_empty() || only.iter().any(|name| name == proxy.name()));
     let flavour = if options.sotw { Flavour::SotW } else { Flavour::Delta };
     let mut measured = Vec::new();
     for round in 0..options.rounds {

@@ -47,6 +47,8 @@ pub(crate) struct Field {
     /// One more istiod, on the ports that it really has: agents tell plaintext by the port.
     pub(crate) istiod: FakeIstiod,
     vm: Vm,
+    /// What another agent has kept would be thinned out by one that keeps nothing.
+    vm_that_keeps_nothing: Vm,
     dir: PathBuf,
 }
 
@@ -65,15 +67,20 @@ impl Field {
         let istiod = mesh.istiod.start_beside_on(ip).await?;
         let vm = Vm::new(hawser, &dir.join("root"), &mesh)?;
         vm.join(&mesh.bundle_dir).await?;
-        Ok(Self { mesh, istiod, vm, dir: dir.to_owned() })
+        let vm_that_keeps_nothing = Vm::new(hawser, &dir.join("root-of-none"), &mesh)?;
+        vm_that_keeps_nothing.join(&mesh.bundle_dir).await?;
+        Ok(Self { mesh, istiod, vm, vm_that_keeps_nothing, dir: dir.to_owned() })
     }
 
     pub(crate) async fn start(&self, proxy: &Proxy) -> Result<Running> {
         match proxy {
             Proxy::Copy => self.copy().await,
-            Proxy::HawserPass => self.hawser(self.istiod.plaintext_addr(), &["xds.keep=0"]).await,
-            Proxy::Hawser => self.hawser(self.istiod.plaintext_addr(), &[]).await,
-            Proxy::HawserTls => self.hawser(self.istiod.addr(), &[]).await,
+            Proxy::HawserPass => {
+                let vm = &self.vm_that_keeps_nothing;
+                self.hawser(vm, self.istiod.plaintext_addr(), &["xds.keep=0"]).await
+            }
+            Proxy::Hawser => self.hawser(&self.vm, self.istiod.plaintext_addr(), &[]).await,
+            Proxy::HawserTls => self.hawser(&self.vm, self.istiod.addr(), &[]).await,
             Proxy::PilotAgent(path) => self.pilot_agent(path).await,
         }
     }
@@ -87,7 +94,7 @@ impl Field {
         running(command, socket, &self.dir.join("copy.log")).await
     }
 
-    async fn hawser(&self, istiod: SocketAddr, besides: &[&str]) -> Result<Running> {
+    async fn hawser(&self, vm: &Vm, istiod: SocketAddr, besides: &[&str]) -> Result<Running> {
         let settings = [
             format!("istiod.address={istiod}"),
             format!("istiod.ca_address={}", self.mesh.istiod.addr()),
@@ -95,8 +102,8 @@ impl Field {
         ];
         let settings = settings.iter().map(String::as_str).chain(besides.iter().copied());
         let flags: Vec<_> = settings.flat_map(|one| ["--set", one]).collect();
-        let agent = self.vm.start_with(&flags, &[]).await?;
-        let socket = self.vm.root().join("run/hawser/xds.sock");
+        let agent = vm.start_with(&flags, &[]).await?;
+        let socket = vm.root().join("run/hawser/xds.sock");
         Ok(Running { pid: agent.pid(), socket, process: agent.into() })
     }
 

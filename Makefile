@@ -57,9 +57,11 @@ packages:
 
 # Both programs in one go, so that what they share is built once.
 ROUNDS ?= 3
+# The agent as packages ship it.
 bench-xds:
-	$(CARGO) build --locked --release --workspace --bin hawser --bin xds
-	$(TARGET)/release/xds bench --hawser $(TARGET)/release/hawser --rounds $(ROUNDS) \
+	$(CARGO) build --locked --profile dist --bin hawser
+	$(CARGO) build --locked --release --package hawser-harness --bin xds
+	$(TARGET)/release/xds bench --hawser $(TARGET)/dist/hawser --rounds $(ROUNDS) \
 		--out $(TARGET)/bench/xds.json $(if $(PILOT_AGENT),--pilot-agent $(PILOT_AGENT))
 
 bench-dns:

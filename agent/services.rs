@@ -135,10 +135,13 @@ impl Wanted {
         })
     }
 
-    fn supply(&self, services: &Services, addresses: &Addresses) -> Arc<Supply> {
+    /// What follows from them, after what there was `before`.
+    fn supply(&self, services: &Services, addresses: &Addresses, before: &Supply) -> Arc<Supply> {
         let low_ports = self.settings.low_ports;
         let local = Local { low_ports, namespace: self.namespace.clone() };
-        Arc::new(supply(hawser_services::make(services, addresses, &local)))
+        let had =
+            |type_url: &str, name: &str| Some(before.0.get(type_url)?.get(name)?.body.clone());
+        Arc::new(supply(hawser_services::remake(services, addresses, &local, &had)))
     }
 }
 
@@ -160,7 +163,7 @@ pub(crate) fn begin(wanted: Wanted, store: &Store) -> Result<Begun, Problems> {
             (read, addresses, Some(wrong))
         }
     };
-    let supply = wanted.supply(&read.services, &addresses);
+    let supply = wanted.supply(&read.services, &addresses, &Supply::default());
     let now = SystemTime::now();
     let standing = Standing {
         file: wanted.settings.file.clone(),

@@ -47,7 +47,8 @@ pub(crate) async fn follow(
         }
         let before = outlets.standing.borrow().clone();
         let (with, kept) = (wanted.clone(), Arc::clone(&store));
-        let known = (Arc::clone(&texts), Arc::clone(&before));
+        let supply = Arc::clone(&outlets.supply.borrow());
+        let known = (Arc::clone(&texts), Arc::clone(&before), supply);
         let again = spawn_blocking(move || again(&with, &kept, &known)).await;
         match again {
             Ok(Ok(None)) => {}
@@ -72,7 +73,7 @@ pub(crate) async fn follow(
 fn again(
     wanted: &Wanted,
     store: &Store,
-    (before, standing): &(Arc<[Text]>, Arc<Standing>),
+    (before, standing, supply): &(Arc<[Text]>, Arc<Standing>, Arc<Supply>),
 ) -> Result<Option<Taken>, Problems> {
     let Standing { services, addresses, problems, .. } = &**standing;
     let texts = file::texts(&wanted.settings.file)?;
@@ -86,7 +87,7 @@ fn again(
     } else {
         wanted.addresses(addresses, &read.services)?
     };
-    let supply = wanted.supply(&read.services, &addresses);
+    let supply = wanted.supply(&read.services, &addresses, supply);
     kept::keep(store, &read.texts, &addresses);
     Ok(Some(Taken { read, addresses, supply }))
 }

@@ -19,6 +19,6 @@ pub mod model;
 pub mod problem;
 
 pub use addresses::Addresses;
-pub use make::{Local, Made, Resource, make};
+pub use make::{Had, Local, Made, Resource, make, remake};
 pub use model::Services;
 pub use problem::{Place, Problem, Problems};

@@ -57,10 +57,19 @@ pub struct Local {
     pub namespace: String,
 }
 
+/// What there was of that type and name, if anything was.
+pub type Had<'a> = dyn Fn(&str, &str) -> Option<Bytes> + 'a;
+
 /// Makes all of it.
 pub fn make(services: &Services, addresses: &Addresses, local: &Local) -> Made {
+    remake(services, addresses, local, &|_, _| None)
+}
+
+/// Makes all of it. What is as it was shares the memory of that: of many thousands an edit changes a
+/// few, and they are not to be there twice.
+pub fn remake(services: &Services, addresses: &Addresses, local: &Local, had: &Had<'_>) -> Made {
     let doors = Doors::of(services, addresses, local);
-    let mut made = Made::default();
+    let mut made = Making { made: Made::default(), had };
     for service in &services.services {
         let cluster = cluster::of(service, services);
         made.put(type_url::CLUSTER, &service.cluster(), &cluster);
@@ -77,7 +86,7 @@ pub fn make(services: &Services, addresses: &Addresses, local: &Local) -> Made {
         made.put(type_url::LISTENER, &name, &inbound::listener(inbound, services));
     }
     made.add(type_url::NAME_TABLE, "", names::of(services, addresses));
-    made
+    made.made
 }
 
 impl Local {
@@ -102,14 +111,21 @@ impl Service {
     }
 }
 
-impl Made {
+/// What is being made.
+struct Making<'a> {
+    made: Made,
+    had: &'a Had<'a>,
+}
+
+impl Making<'_> {
     fn put(&mut self, type_url: &'static str, name: &str, message: &impl Message) {
         self.add(type_url, name, message.encode_to_vec().into());
     }
 
     fn add(&mut self, type_url: &'static str, name: &str, body: Bytes) {
+        let body = (self.had)(type_url, name).filter(|had| *had == body).unwrap_or(body);
         let resource = Resource { version: format!("{:016x}", fnv(&body)), body };
-        self.0.entry(type_url).or_default().insert(name.to_owned(), resource);
+        self.made.0.entry(type_url).or_default().insert(name.to_owned(), resource);
     }
 }
 

@@ -52,9 +52,9 @@ impl Memory {
         Ok(Self(peak.over(of_files)))
     }
 
-    /// Two of it.
-    pub(crate) fn twice(self) -> Self {
-        Self(self.0 * 2)
+    /// As many of it.
+    pub(crate) fn times(self, many: usize) -> Self {
+        Self(self.0 * many)
     }
 
     fn field(pid: i32, name: &str) -> Result<Self> {

@@ -10,9 +10,12 @@ use hawser_harness::{
 use tokio::time::Instant;
 
 use super::Machine;
+use crate::pushes::memory::{self, Memory};
 
 /// Beside those that are there.
 const MANY: usize = 5_000;
+/// As many as there may be.
+const MOST: usize = 20_000;
 /// Every so many of them speaks TCP, and has an address of its own.
 const TCP: usize = 10;
 
@@ -57,6 +60,18 @@ async fn five_thousand_services_are_started_with_edited_and_started_with_again()
     machine.write(&timeout.replacen("services:\n", &format!("services:\n{added}"), 1))?;
     machine.answers("added").await?;
     told(&format!("one service more answers after {:.1?}", began.elapsed()));
+    // More than all clusters at once an edit cannot change.
+    machine.write(&text.replace("    protocol:", "    connect_timeout: 9s\n    protocol:"))?;
+    wait_for("every cluster to be another", async || {
+        let stats = machine.envoy("/stats?filter=cluster_manager.cluster_modified").await?;
+        let other: usize = stats.trim().rsplit_once(' ').context("no number")?.1.parse()?;
+        ensure!(other >= MANY, "{other} clusters");
+        Ok(())
+    })
+    .await?;
+    let (peak, most) = (Memory::own_peak(agent.pid())?, memory::of_the_unit()?);
+    told(&format!("most memory of its own: {peak:?}"));
+    ensure!(peak.times(MOST / MANY) <= most, "{peak:?}: {MOST} need more than {most:?}");
     ensure!(machine.echo("store", b"hello").await? == b"hello");
 
     let place = machine.place("store").await?;

@@ -263,6 +263,27 @@ fn ports_that_may_not_be_taken_are_moved_and_what_the_gateway_is_told_is_not() {
 }
 
 #[test]
+fn what_is_as_it_was_is_not_there_twice() {
+    let before = of([Service::example(), Service::tcp("db.prod.svc.cluster.local")]);
+    let mut after = before.clone();
+    after.services[1].connect_timeout *= 2;
+    let addresses = Addresses::default().assign(&before).unwrap();
+    let made = make(&before, &addresses, &Local::default());
+    let had = |of: &str, name: &str| Some(made.0.get(of)?.get(name)?.body.clone());
+
+    let again = remake(&after, &addresses, &Local::default(), &had);
+
+    assert_eq!(again, make(&after, &addresses, &Local::default()));
+    let same = |of: &str, name: &str| {
+        let [before, after] = [&made, &again].map(|made| made.0[of][name].body.as_ptr());
+        before == after
+    };
+    assert!(same(type_url::CLUSTER, &before.services[0].cluster()));
+    assert!(!same(type_url::CLUSTER, &before.services[1].cluster()));
+    assert!(same(type_url::NAME_TABLE, ""));
+}
+
+#[test]
 fn names_are_told_as_istiod_tells_them() {
     let aliased = Service { aliases: vec!["shop".to_owned()], ..Service::example() };
     let made = made(&of([aliased, Service::tcp("example.com")]));

@@ -30,13 +30,13 @@ pub(super) struct Draft<'a> {
 }
 
 impl Draft<'_> {
-    /// What the message says of itself comes first: who passes it on need not look for it.
+    /// The type comes first: who passes it on need not look for it. The nonce comes last: behind one
+    /// that is as long, whatever is cut can be completed, however large the last resource is.
     pub(super) fn letter(self, flavour: Flavour) -> Letter {
         let Self { type_url, version, nonce, came, gone } = self;
         let mut heads = Vec::with_capacity(AROUND + came.len() * (AROUND + type_url.len()));
         write::bytes(&mut heads, VERSION, version.as_bytes());
         write::bytes(&mut heads, TYPE_URL, type_url.as_bytes());
-        write::bytes(&mut heads, NONCE, nonce.as_bytes());
         for name in &gone {
             write::bytes(&mut heads, REMOVED, name.as_bytes());
         }
@@ -47,6 +47,7 @@ impl Draft<'_> {
             ends.push(heads.len());
             length += body.len();
         }
+        write::bytes(&mut heads, NONCE, nonce.as_bytes());
         length += heads.len();
         let (mut heads, mut from) = (Bytes::from(heads), 0);
         let mut pieces = VecDeque::with_capacity(2 + 2 * came.len());
@@ -130,3 +131,40 @@ const AROUND: usize = 128;
 /// What is handed on by itself, and up to how much goes together.
 const LARGE: usize = 16 << 10;
 const CHUNK: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use hawser_proto::type_url::ROUTE;
+    use hawser_wire::Reader;
+
+    use super::*;
+
+    /// Thousands of services of one port are in one resource.
+    #[test]
+    fn a_resource_however_large_can_be_passed_on_while_it_comes() {
+        let supplied = Supplied { version: "1".into(), body: vec![7; 6 << 20].into() };
+        for flavour in [Flavour::Delta, Flavour::Sotw] {
+            let name = "9080".to_owned();
+            let draft = Draft {
+                type_url: ROUTE,
+                version: "v".into(),
+                nonce: "hawser/0000000000000001/1".into(),
+                came: vec![(&name, &supplied)],
+                gone: Vec::new(),
+            };
+            let mut letter = draft.letter(flavour);
+            let prefix = letter.pieces.pop_front().unwrap();
+            let length = letter.pieces.iter().map(Bytes::len).sum();
+            assert_eq!(prefix, write::prefix(length)[..]);
+
+            let mut reader = Reader::new(flavour, length);
+            while let Some(chunk) = letter.chunk() {
+                for part in chunk.chunks(64 << 10) {
+                    reader.push(&Bytes::copy_from_slice(part), &mut |_| {}).unwrap();
+                    assert!(reader.ending().is_some(), "{} held", reader.releasable());
+                }
+            }
+            assert_eq!(reader.end().unwrap().nonce, "hawser/0000000000000001/1");
+        }
+    }
+}

@@ -183,18 +183,45 @@ mod tests {
         assert_eq!(read.unwrap(), 7);
     }
 
+    /// Heads and payloads, as HTTP/2 writes them, to somebody who reads little at a time.
     #[tokio::test]
-    async fn a_good_deal_leaves_at_once_and_the_rest_when_it_ends() {
+    async fn frames_of_any_size_leave_as_they_were_written_however_little_is_read() {
         let (near, mut far) = UnixStream::pair().unwrap();
         let mut gathered = Gathered::new(near);
-        let all = vec![7; 3 * MOST];
+        let byte = |at: usize| u8::try_from(at % 251).unwrap();
+        let frames = [16 << 10, 1, MOST - 9, MOST, MOST + 1, 5 * MOST, 0, 300];
+        let frames: Vec<Vec<u8>> = frames.map(|length| (0..length).map(byte).collect()).into();
+        let all: Vec<u8> =
+            frames.iter().flat_map(|frame| [&b"head of 9"[..], frame].concat()).collect();
         let sent = async {
-            gathered.write_all(&all).await.unwrap();
-            gathered.write_all(b"the end").await.unwrap();
+            for frame in frames.iter().chain(&frames) {
+                let mut both = Buf::chain(&b"head of 9"[..], &frame[..]);
+                gathered.write_all_buf(&mut both).await.unwrap();
+                gathered.flush().await.unwrap();
+            }
             gathered.shutdown().await.unwrap();
         };
-        let mut read = Vec::new();
-        let (_, length) = tokio::join!(sent, far.read_to_end(&mut read));
-        assert_eq!((length.unwrap(), read.ends_with(b"the end")), (3 * MOST + 7, true));
+        let read = async {
+            let (mut read, mut some) = (Vec::new(), [0; 5000]);
+            loop {
+                match far.read(&mut some).await.unwrap() {
+                    0 => return read,
+                    length => read.extend_from_slice(&some[..length]),
+                }
+            }
+        };
+        let (_, read) = tokio::join!(sent, read);
+        assert!(read == [&all[..], &all].concat(), "{} of {} bytes", read.len(), 2 * all.len());
+    }
+
+    #[tokio::test]
+    async fn a_good_deal_leaves_before_it_is_flushed() {
+        let (near, mut far) = UnixStream::pair().unwrap();
+        near.writable().await.unwrap();
+        let (mut gathered, mut read) = (Gathered::new(near), vec![0; 2 * MOST]);
+        written(&mut gathered, b"a frame ", 0);
+        written(&mut gathered, &vec![7; MOST], 0);
+        let length = far.read(&mut read).await.unwrap();
+        assert_eq!((length, &read[..9]), (MOST + 8, &b"a frame \x07"[..]));
     }
 }

@@ -55,15 +55,15 @@ tools:
 packages:
 	@packaging/packages.sh $(TARGET) $(PROFILE)
 
-# Both programs in one go, so that what they share is built once.
 ROUNDS ?= 3
-# The agent as packages ship it.
+# The agent as packages ship it: what that costs is what counts here.
 bench-xds:
 	$(CARGO) build --locked --profile dist --bin hawser
 	$(CARGO) build --locked --release --package hawser-harness --bin xds
 	$(TARGET)/release/xds bench --hawser $(TARGET)/dist/hawser --rounds $(ROUNDS) \
 		--out $(TARGET)/bench/xds.json $(if $(PILOT_AGENT),--pilot-agent $(PILOT_AGENT))
 
+# Both programs in one go, so that what they share is built once.
 bench-dns:
 	tests/servers.sh $(TARGET)/servers dnsmasq-base unbound knot nsd
 	$(CARGO) build --locked --release --workspace --bin hawser --bin dns

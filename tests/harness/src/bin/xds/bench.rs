@@ -68,6 +68,9 @@ async fn measure_all(options: &Options) -> Result<()> {
         None => print("no row for pilot-agent: PILOT_AGENT gives no path"),
     }
     let only = &options.proxies;
+    for name in only {
+        ensure!(proxies.iter().any(|proxy| proxy.name() == name), "there is no proxy {name}");
+    }
     proxies.retain(|proxy| only.is_empty() || only.iter().any(|name| name == proxy.name()));
     let flavour = if options.sotw { Flavour::SotW } else { Flavour::Delta };
     let mut measured = Vec::new();
